@@ -1,0 +1,93 @@
+"""Where work runs: the engine for a device, and the way there and back."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place to compute.
+
+    Attributes
+    ----------
+    name : str
+        ``"cpu"`` or ``"cuda:0"``, ``"cuda:1"``, ...
+    xp : module
+        NumPy or CuPy.
+    Matrix : type
+        Kernel matrix of the device's engine.
+    """
+
+    name: str
+    xp: Any
+    Matrix: type
+
+    def put(self, array):
+        """The array on this device; sparse matrices and None pass unchanged."""
+        if array is None or sparse.issparse(array) or self.name == "cpu":
+            return array
+        from .gpu import runtime
+
+        return runtime.put(array, self.name)
+
+    def get(self, array):
+        """The array on the host."""
+        return array.get() if hasattr(array, "get") else array
+
+    def __reduce__(self):
+        return select, (self.name,)
+
+
+def is_cupy(array):
+    """Whether an object is a CuPy array; imports nothing."""
+    return type(array).__module__.split(".")[0] == "cupy"
+
+
+def select(device=None, *arrays):
+    """Device for a computation.
+
+    Parameters
+    ----------
+    device : {None, "cpu", "cuda", "cuda:N"}
+        None follows the data: CuPy arrays compute on their GPU, all others on the
+        CPU.
+    *arrays : array-like
+        The data.
+
+    Returns
+    -------
+    Device
+
+    Raises
+    ------
+    ValueError
+        For a name that is not known, or CuPy arrays with ``device="cpu"``.
+    RuntimeError
+        When a GPU is asked for and none can be used; the message says what to
+        install. Nothing falls back to the CPU in silence.
+    """
+    on_gpu = [a for a in arrays if is_cupy(a)]
+    if device is None:
+        device = f"cuda:{on_gpu[0].device.id}" if on_gpu else "cpu"
+    if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise ValueError(
+            f"device={device!r} must be None, 'cpu', 'cuda' or 'cuda:N'"
+        )
+    if device == "cpu":
+        if on_gpu:
+            raise ValueError(
+                "device='cpu' with CuPy arrays: pass NumPy arrays (array.get()), or "
+                "leave device=None to compute where the data is"
+            )
+        from .cpu.matrix import Matrix
+
+        return Device("cpu", np, Matrix)
+    from .gpu import runtime
+
+    return runtime.device(device)

@@ -1,0 +1,59 @@
+"""Checks that the operator and the estimators share."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_array
+
+from ._device import is_cupy
+
+FLOATS = (np.float64, np.float32)
+
+
+def working_dtype(*arrays):
+    """float32 when every array is float32 or float16, otherwise float64."""
+    small = all(a.dtype in (np.float32, np.float16) for a in arrays if a is not None)
+    return np.dtype(np.float32 if small else np.float64)
+
+
+def is_sliceable(X):
+    """Whether X is an array that is read in slices: HDF5, Zarr and the like."""
+    return (
+        not isinstance(X, np.ndarray)
+        and not sparse.issparse(X)
+        and not hasattr(X, "iloc")
+        and not hasattr(X, "__array_namespace__")
+        and all(hasattr(X, a) for a in ("shape", "dtype", "__getitem__"))
+    )
+
+
+def check_rows(X, name="X"):
+    """A two-dimensional array of finite real numbers, not copied where it can be.
+
+    CSR, CuPy, memory-mapped and other sliceable arrays pass as they are.
+    """
+    if is_cupy(X):
+        return _check_cupy(X, name)
+    if is_sliceable(X):
+        if len(X.shape) != 2 or 0 in X.shape:
+            raise ValueError(f"{name} must be a non-empty 2-D array, got {X.shape}")
+        if X.dtype.kind not in "fiub":
+            raise ValueError(f"{name} has dtype {X.dtype}; it must hold real numbers")
+        return X
+    return check_array(
+        X, accept_sparse="csr", dtype=[np.float64, np.float32], input_name=name
+    )
+
+
+def _check_cupy(X, name):
+    if X.ndim != 2 or 0 in X.shape:
+        raise ValueError(f"{name} must be a non-empty 2-D array, got {X.shape}")
+    if X.dtype.kind not in "fiub":
+        raise ValueError(f"{name} has dtype {X.dtype}; it must hold real numbers")
+    if X.dtype.kind != "f" or X.dtype.itemsize == 2:
+        X = X.astype(np.float32 if X.dtype.kind == "f" else np.float64)
+    # One pass: the sum is finite unless an entry is not (or it overflows).
+    if not np.isfinite(X.sum(dtype=np.float64)) and not np.isfinite(X).all():
+        raise ValueError(f"Input {name} contains NaN or infinity.")
+    return X

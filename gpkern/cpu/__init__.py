@@ -1,0 +1,1 @@
+"""CPU engine: BLAS for inner products, Numba for everything per element."""

@@ -1,0 +1,116 @@
+"""One pool of threads for everything, each with a single-threaded BLAS.
+
+Alternating a threaded BLAS with threaded loops makes the two pools fight for the
+cores. Here the tiles are spread over our threads, BLAS and Numba release the GIL,
+and inside a thread both run alone.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+
+import joblib
+from numba import config as numba_config
+from threadpoolctl import ThreadpoolController
+
+_lock = threading.Lock()
+_state = {"depth": 0, "limit": None, "pool": None, "pid": None}
+_inside = threading.local()
+
+
+def n_threads():
+    """Threads in use: ``NUMBA_NUM_THREADS`` or the cores this process may use."""
+    return max(1, min(numba_config.NUMBA_NUM_THREADS, joblib.cpu_count()))
+
+
+@lru_cache(maxsize=1)
+def _controller():
+    import scipy.linalg  # noqa: F401  (so that its BLAS is loaded and found too)
+
+    return ThreadpoolController()
+
+
+@contextmanager
+def _single_threaded_blas():
+    """BLAS on one thread until the last of several concurrent users leaves."""
+    with _lock:
+        _state["depth"] += 1
+        if _state["depth"] == 1:
+            _state["limit"] = _controller().limit(limits=1, user_api="blas")
+    try:
+        yield
+    finally:
+        with _lock:
+            _state["depth"] -= 1
+            if _state["depth"] == 0:
+                _state["limit"].restore_original_limits()
+
+
+def _pool(workers):
+    with _lock:
+        # A forked child inherits the object but not the threads.
+        if _state["pid"] != os.getpid() or _state["pool"]._max_workers < workers:
+            _state["pool"] = ThreadPoolExecutor(workers, thread_name_prefix="gpkern")
+            _state["pid"] = os.getpid()
+        return _state["pool"]
+
+
+def run(task, n_tasks):
+    """Call ``task(index, worker)`` for each index; a free worker takes the next."""
+    counter = iter(range(n_tasks))
+
+    def work(worker):
+        while True:
+            with _lock:
+                index = next(counter, None)
+            if index is None:
+                return
+            task(index, worker)
+
+    _spread(work, min(n_threads(), n_tasks))
+
+
+def run_fixed(task, n_tasks):
+    """As `run`, but which worker does what is fixed.
+
+    For tasks that add into an array of their worker: the order of the sums, and so
+    every bit of the result, is the same each time.
+    """
+    workers = min(n_threads(), n_tasks)
+
+    def work(worker):
+        for index in range(n_tasks):
+            # Back and forth, so that tasks of falling size balance.
+            lap, place = divmod(index, workers)
+            if (place if lap % 2 == 0 else workers - 1 - place) == worker:
+                task(index, worker)
+
+    _spread(work, workers)
+
+
+def _spread(work, workers):
+    if getattr(_inside, "active", False) or workers == 1:
+        for worker in range(workers):
+            work(worker)
+        return
+
+    def guarded(worker):
+        _inside.active = True
+        try:
+            work(worker)
+        finally:
+            _inside.active = False
+
+    with _single_threaded_blas():
+        futures = [_pool(workers).submit(guarded, w) for w in range(1, workers)]
+        try:
+            guarded(0)
+        finally:
+            errors = [f.exception() for f in futures]
+    for error in errors:
+        if error is not None:
+            raise error

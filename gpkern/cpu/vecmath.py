@@ -1,0 +1,214 @@
+"""Elementary functions that LLVM can vectorise, in float32 and float64.
+
+Numba's `math.exp` and friends are calls into the C library, one number at a time.
+The functions here are branch-free polynomials after a range reduction, so a loop
+over them becomes SIMD code. Errors are a few units in the last place.
+
+They are compiled without reassociation: a fast-math compiler would undo the split
+constants of the range reductions.
+"""
+
+import math
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+F32, F64, I32, I64 = np.float32, np.float64, np.int32, np.int64
+_LN2 = math.log(2.0)
+
+
+def _bitcast(source, target, llvm_type):
+    @intrinsic
+    def cast(typing_context, x):
+        def emit(context, builder, signature, args):
+            return builder.bitcast(args[0], llvm_type)
+
+        return target(source), emit
+
+    return cast
+
+
+_i32_as_f32 = _bitcast(types.int32, types.float32, ir.FloatType())
+_f32_as_i32 = _bitcast(types.float32, types.int32, ir.IntType(32))
+_i64_as_f64 = _bitcast(types.int64, types.float64, ir.DoubleType())
+_f64_as_i64 = _bitcast(types.float64, types.int64, ir.IntType(64))
+
+inline = njit(inline="never", fastmath={"contract", "nsz"}, cache=True, error_model="numpy")
+
+
+def _horner(coefficients, dtype):
+    """Source of a polynomial in `f`, highest degree first."""
+    text = repr(float(coefficients[0]))
+    source = f"{dtype}({text})"
+    for c in coefficients[1:]:
+        source = f"({source}) * f + {dtype}({float(c)!r})"
+    return source
+
+
+LOG2E_32 = F32(1.0 / _LN2)
+# 2^f on [-1/2, 1/2], fitted for relative error.
+E6, E5, E4 = F32(1.5353362e-4), F32(1.3398874e-3), F32(9.6184373e-3)
+E3, E2, E1 = F32(5.5503324e-2), F32(2.4022651e-1), F32(6.9314718e-1)
+
+
+@inline
+def exp_f32(x):
+    """e^x: 0 below -87.7, inf above 88.4."""
+    x = x * LOG2E_32
+    x = min(max(x, F32(-127.0)), F32(128.0))
+    n = np.floor(x + F32(0.5))
+    f = x - n
+    p = (((((E6 * f + E5) * f + E4) * f + E3) * f + E2) * f + E1) * f + F32(1.0)
+    return p * _i32_as_f32((I32(n) + I32(127)) << I32(23))
+
+
+LOG2E_64, LN2_HI, LN2_LO = 1.0 / _LN2, 6.93147180369123816490e-01, 1.90821492927058770002e-10
+G = tuple(1.0 / math.factorial(k) for k in range(14))
+
+
+@inline
+def exp_f64(x):
+    """e^x: 0 below -708.4, inf above 709.7."""
+    x = min(max(x, -709.0), 710.0)
+    n = np.floor(x * LOG2E_64 + 0.5)
+    r = (x - n * LN2_HI) - n * LN2_LO
+    p = G[12] * r + G[11]
+    p = ((((p * r + G[10]) * r + G[9]) * r + G[8]) * r + G[7]) * r + G[6]
+    p = (((((p * r + G[5]) * r + G[4]) * r + G[3]) * r + 0.5) * r + 1.0) * r + 1.0
+    return p * _i64_as_f64((I64(n) + I64(1023)) << I64(52))
+
+
+SQRT_HALF_32 = F32(math.sqrt(0.5))
+
+
+@inline
+def log_f32(x):
+    """Natural logarithm of a positive normal number; -inf at 0, NaN below."""
+    bits = _f32_as_i32(x)
+    n = ((bits >> I32(23)) & I32(255)) - I32(126)
+    m = _i32_as_f32((bits & I32(0x007FFFFF)) | I32(0x3F000000))  # in [1/2, 1)
+    low = m < SQRT_HALF_32
+    m = m + m if low else m
+    e = F32(n - I32(1)) if low else F32(n)
+    s = (m - F32(1.0)) / (m + F32(1.0))
+    f = s * s
+    p = ((F32(1 / 9) * f + F32(1 / 7)) * f + F32(1 / 5)) * f + F32(1 / 3)
+    y = F32(2.0) * s + F32(2.0) * s * f * p + e * F32(_LN2)
+    y = F32(-np.inf) if x < F32(1.1754944e-38) else y
+    y = F32(np.inf) if x > F32(3.4028235e38) else y
+    return F32(np.nan) if x < F32(0.0) else y
+
+
+@inline
+def log_f64(x):
+    """Natural logarithm of a positive normal number; -inf at 0, NaN below."""
+    bits = _f64_as_i64(x)
+    n = ((bits >> I64(52)) & I64(2047)) - I64(1022)
+    m = _i64_as_f64((bits & I64(0x000FFFFFFFFFFFFF)) | I64(0x3FE0000000000000))
+    low = m < 0.7071067811865476
+    m = m + m if low else m
+    e = F64(n - I64(1)) if low else F64(n)
+    s = (m - 1.0) / (m + 1.0)
+    f = s * s
+    p = ((1 / 19 * f + 1 / 17) * f + 1 / 15) * f + 1 / 13
+    p = ((((p * f + 1 / 11) * f + 1 / 9) * f + 1 / 7) * f + 1 / 5) * f + 1 / 3
+    y = e * LN2_LO + (2.0 * s * f * p + 2.0 * s) + e * LN2_HI
+    y = -np.inf if x < 2.2250738585072014e-308 else y
+    y = np.inf if x > 1.7976931348623157e308 else y
+    return np.nan if x < 0.0 else y
+
+
+@inline
+def tanh_f32(x):
+    """Hyperbolic tangent; small absolute, not relative, error near 0."""
+    return F32(1.0) - F32(2.0) / (exp_f32(F32(2.0) * x) + F32(1.0))
+
+
+@inline
+def tanh_f64(x):
+    """Hyperbolic tangent; small absolute, not relative, error near 0."""
+    return 1.0 - 2.0 / (exp_f64(2.0 * x) + 1.0)
+
+
+# pi in three parts, so that x - n pi keeps its digits.
+PI_A32, PI_B32, PI_C32 = F32(3.140625), F32(9.6702576e-4), F32(6.2771141e-7)
+PI_A64, PI_B64, PI_C64 = 3.1415926218032837, 3.178650954705639e-08, 1.2246467864107188e-16
+S64 = tuple((-1.0) ** k / math.factorial(2 * k + 1) for k in range(12))
+S32 = tuple(F32(s) for s in S64)
+
+
+@inline
+def sin_f32(x):
+    """Sine, for |x| up to some thousands."""
+    n = np.floor(x * F32(1.0 / math.pi) + F32(0.5))
+    r = ((x - n * PI_A32) - n * PI_B32) - n * PI_C32
+    f = r * r
+    p = (((S32[5] * f + S32[4]) * f + S32[3]) * f + S32[2]) * f + S32[1]
+    y = r + r * f * p
+    return -y if (I32(n) & I32(1)) else y
+
+
+@inline
+def sin_f64(x):
+    """Sine, for |x| up to some millions."""
+    n = np.floor(x * (1.0 / math.pi) + 0.5)
+    r = ((x - n * PI_A64) - n * PI_B64) - n * PI_C64
+    f = r * r
+    p = ((S64[10] * f + S64[9]) * f + S64[8]) * f + S64[7]
+    p = (((p * f + S64[6]) * f + S64[5]) * f + S64[4]) * f + S64[3]
+    y = r + r * f * ((p * f + S64[2]) * f + S64[1])
+    return -y if (I64(n) & I64(1)) else y
+
+
+@inline
+def cos_f32(x):
+    """Cosine, for |x| up to some thousands."""
+    return sin_f32(x + F32(math.pi / 2))
+
+
+@inline
+def cos_f64(x):
+    """Cosine, for |x| up to some millions."""
+    return sin_f64(x + math.pi / 2)
+
+
+@inline
+def matern_f64(nu, z):
+    r"""Matern correlation of any order, ``2^(1-nu) / Gamma(nu) z^nu K_nu(z)``.
+
+    K_nu by the trapezoidal rule on ``int exp(-z cosh t) cosh(nu t) dt`` over
+    (0, inf), which converges geometrically in the number of nodes (DLMF 10.32.9).
+    """
+    if z < 1e-8:
+        return 1.0
+    step = 0.05
+    # The factor exp(z) is taken out, so that the far tail does not underflow.
+    total, t = 0.5, step
+    while True:
+        decay = z * (math.cosh(t) - 1.0) - nu * t
+        if decay > 45.0:
+            break
+        total += 0.5 * math.exp(-decay) * (1.0 + math.exp(-2.0 * nu * t))
+        t += step
+    log_k = math.log(step * total) - z
+    return math.exp((1.0 - nu) * _LN2 - math.lgamma(nu) + nu * math.log(z) + log_k)
+
+
+@inline
+def matern_f32(nu, z):
+    """See `matern_f64`."""
+    return F32(matern_f64(F64(nu), F64(z)))
+
+
+@inline
+def ratio_f32(a, b):
+    """a / b, and 0 where b is 0."""
+    return F32(0.0) if b == F32(0.0) else a / b
+
+
+@inline
+def ratio_f64(a, b):
+    """a / b, and 0 where b is 0."""
+    return 0.0 if b == 0.0 else a / b

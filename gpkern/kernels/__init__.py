@@ -1,0 +1,54 @@
+"""Kernels: what is computed, stated once and compiled for every engine.
+
+Every `sklearn.gaussian_process.kernels` object works throughout gpkern; the common
+ones are re-exported here beside gpkern's own.
+"""
+
+from sklearn.gaussian_process.kernels import (
+    RBF,
+    ConstantKernel,
+    DotProduct,
+    Exponentiation,
+    ExpSineSquared,
+    Matern,
+    Product,
+    RationalQuadratic,
+    Sum,
+    WhiteKernel,
+)
+
+from . import compose as _compose  # registers its formulas
+from .base import FormulaKernel
+from .dot_product import Cosine, Polynomial, Sigmoid
+from .pair import Pair, states
+from .program import Program
+from .radial import AdditiveChi2, Chi2, InverseMultiquadric, Laplacian
+from .resolve import KERNEL_NAMES, from_name, median_distance, resolve_kernel
+
+__all__ = [
+    "KERNEL_NAMES",
+    "RBF",
+    "AdditiveChi2",
+    "Chi2",
+    "ConstantKernel",
+    "Cosine",
+    "DotProduct",
+    "ExpSineSquared",
+    "Exponentiation",
+    "FormulaKernel",
+    "InverseMultiquadric",
+    "Laplacian",
+    "Matern",
+    "Pair",
+    "Polynomial",
+    "Product",
+    "Program",
+    "RationalQuadratic",
+    "Sigmoid",
+    "Sum",
+    "WhiteKernel",
+    "from_name",
+    "median_distance",
+    "resolve_kernel",
+    "states",
+]

@@ -1,0 +1,169 @@
+"""Base class of gpkern's own kernels: everything follows from the formula."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+from scipy.spatial.distance import cdist
+from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
+
+from . import expr as ex
+from .pair import formula_of
+
+
+class FormulaKernel(Kernel):
+    """A scikit-learn kernel that states its formula and nothing else.
+
+    Subclasses define ``__init__`` (each tunable parameter ``name`` beside its
+    ``name_bounds``) and ``formula(pair)``. Values, diagonal, hyperparameters and
+    their analytic gradients are derived, so that the kernel works in
+    `~sklearn.gaussian_process.GaussianProcessRegressor`, and every gpkern engine
+    compiles it.
+
+    See Also
+    --------
+    gpkern.kernels.Pair : The quantities that a formula may use.
+
+    Examples
+    --------
+    >>> from gpkern.kernels import FormulaKernel
+    >>> class Cauchy(FormulaKernel):
+    ...     def __init__(self, length_scale=1.0, length_scale_bounds=(1e-5, 1e5)):
+    ...         self.length_scale = length_scale
+    ...         self.length_scale_bounds = length_scale_bounds
+    ...
+    ...     def formula(self, pair):
+    ...         return 1 / (1 + pair.sqdist("length_scale"))
+    >>> float(Cauchy(2.0)([[0.0]], [[2.0]])[0, 0])
+    0.5
+    """
+
+    @property
+    def hyperparameters(self):
+        """Tunable parameters, in alphabetical order as in scikit-learn."""
+        names = inspect.signature(type(self).__init__).parameters
+        found = []
+        for name in sorted(names):
+            if f"{name}_bounds" in names:
+                value = np.atleast_1d(getattr(self, name))
+                bounds = getattr(self, f"{name}_bounds")
+                found.append(Hyperparameter(name, "numeric", bounds, value.size))
+        return found
+
+    def is_stationary(self):
+        """Whether k(x, z) depends on x - z alone."""
+        metrics = {v.metric for v in ex.leaves(formula_of(self))}
+        return metrics <= {"sqeuclidean", "l1", "same"}
+
+    def diag(self, X):
+        """k(x, x) for each row of X, shape (n_samples,)."""
+        from .program import Program
+
+        X = np.atleast_2d(np.asarray(X, dtype=np.float64))
+        return Program.of(self).diagonal(
+            len(X), lambda scale: np.square(X if scale is None else X / np.array(scale)).sum(1)
+        )
+
+    def __call__(self, X, Y=None, eval_gradient=False):
+        """Dense kernel matrix in float64, by NumPy.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples_X, n_features)
+        Y : array-like of shape (n_samples_Y, n_features), default=None
+        eval_gradient : bool, default=False
+            Also return the gradient with respect to the log hyperparameters; only
+            without Y.
+
+        Returns
+        -------
+        K : ndarray of shape (n_samples_X, n_samples_Y)
+        gradient : ndarray of shape (n_samples_X, n_samples_X, n_dims)
+            Only when `eval_gradient` is True.
+        """
+        X = np.atleast_2d(np.asarray(X, dtype=np.float64))
+        Z = X if Y is None else np.atleast_2d(np.asarray(Y, dtype=np.float64))
+        expr = formula_of(self)
+        same = np.eye(len(X)) if Y is None else 0.0
+        K = dense(expr, X, Z, same)
+        if not eval_gradient:
+            return K
+        if Y is not None:
+            raise ValueError("Gradient can only be evaluated when Y is None.")
+        grads = [
+            g
+            for h in self.hyperparameters
+            if not h.fixed
+            for g in _log_gradients(expr, h.name, X, same)
+        ]
+        return K, np.stack(grads, axis=2) if grads else np.empty((*K.shape, 0))
+
+    def __repr__(self):
+        params = {
+            k: v for k, v in self.get_params().items() if not k.endswith("_bounds")
+        }
+        shown = ", ".join(
+            f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v!r}"
+            for k, v in params.items()
+        )
+        return f"{type(self).__name__}({shown})"
+
+
+def dense(expr, X, Z, same=0.0):
+    """Matrix of an expression by NumPy: the reference for every engine.
+
+    Distances come from differences, never from an expanded square.
+    """
+    values = {v: _leaf_matrix(v, X, Z, same) for v in ex.leaves(expr)}
+    out = ex.evaluate(expr, values)
+    return np.array(np.broadcast_to(out, (len(X), len(Z))), dtype=np.float64)
+
+
+def _leaf_matrix(leaf, X, Z, same):
+    if leaf.metric == "same":
+        return same
+    if leaf.scale is not None:
+        X, Z = X / np.array(leaf.scale), Z / np.array(leaf.scale)
+    match leaf.metric:
+        case "sqeuclidean":
+            return cdist(X, Z, "sqeuclidean")
+        case "l1":
+            return cdist(X, Z, "cityblock")
+        case "dot":
+            return X @ Z.T
+        case "norm_x":
+            return np.square(X).sum(1)[:, None]
+        case "norm_z":
+            return np.square(Z).sum(1)[None, :]
+        case "chi2":
+            if (X < 0).any() or (Z < 0).any():
+                raise ValueError("a chi2 kernel needs X without negative values")
+            return cdist(X, Z, _chi2)
+    raise ValueError(f"unknown metric {leaf.metric!r}")
+
+
+def _chi2(x, z):
+    total = x + z
+    return np.sum(np.square(x - z)[total > 0] / total[total > 0])
+
+
+def _log_gradients(expr, name, X, same):
+    """Derivatives of the matrix by log(parameter): one, or one per column (ARD)."""
+    scalars = [n for n in ex.nodes(expr) if n.op == "hyper" and n.value[0] == name]
+    if scalars:
+        d = ex.diff(expr, scalars[0])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return [np.nan_to_num(scalars[0].value[1] * dense(d, X, X, same))]
+    owned = [v for v in ex.leaves(expr) if v.owner == name]
+    out = []
+    for leaf in owned:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            d = dense(ex.diff(expr, ex.Expr("leaf", (), leaf)), X, X, same)
+        for j, scale in enumerate(leaf.scale):
+            delta = np.abs(X[:, None, j] - X[None, :, j]) / scale
+            inner = -2.0 * delta**2 if leaf.metric == "sqeuclidean" else -delta
+            # A rough kernel has an infinite slope where the rows meet, but there
+            # the inner derivative is zero, and so is the product's limit.
+            out.append(np.where(inner == 0, 0.0, d * inner))
+    return out

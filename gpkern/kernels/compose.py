@@ -1,0 +1,42 @@
+"""Formulas of scikit-learn's compound and constant kernels."""
+
+from __future__ import annotations
+
+from sklearn.gaussian_process import kernels as skk
+
+from .pair import Pair, formula, states
+
+
+@states(skk.ConstantKernel)
+def _(kernel, pair):
+    return pair.hyper("constant_value")
+
+
+@states(skk.WhiteKernel)
+def _(kernel, pair):
+    return pair.hyper("noise_level") * pair.same()
+
+
+@states(skk.Sum)
+def _(kernel, pair):
+    return pair.part("k1") + pair.part("k2")
+
+
+@states(skk.Product)
+def _(kernel, pair):
+    return pair.part("k1") * pair.part("k2")
+
+
+@states(skk.Exponentiation)
+def _(kernel, pair):
+    return pair.part("kernel") ** pair.hyper("exponent")
+
+
+@states(skk.PairwiseKernel)
+def _(kernel, pair):
+    from .resolve import from_name
+
+    named = from_name(
+        kernel.metric, gamma=kernel.gamma, **(kernel.pairwise_kernels_kwargs or {})
+    )
+    return formula(named, Pair(named, pair.prefix))

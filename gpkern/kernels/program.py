@@ -1,0 +1,183 @@
+"""From a kernel object to something that an engine can run.
+
+`Program.of(kernel)` holds the formula as a list of elementary statements on
+quantities of a pair (`pair_leaves`), quantities of one row (`row_leaves`) and
+numbers (`params`). Numbers are kept out of the statements, so one compiled function
+serves every value of the hyperparameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from . import expr as ex
+from .pair import formula_of
+
+# Value of each pairwise leaf between a row and itself.
+_AT_ZERO = ("sqeuclidean", "l1", "chi2")
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A kernel formula, ready to compile.
+
+    Parameters
+    ----------
+    expr : Expr
+        Value for two different samples.
+    diagonal_expr : Expr
+        Value for a sample and itself.
+    """
+
+    expr: ex.Expr
+    diagonal_expr: ex.Expr = field(repr=False)
+
+    @classmethod
+    def of(cls, kernel):
+        """Program of a kernel object; TypeError when it has no formula."""
+        full = formula_of(kernel)
+        same = ex.leaf("same")
+        return cls(
+            ex.substitute(full, {same: ex.literal(0.0)}),
+            ex.substitute(full, {same: ex.literal(1.0)}),
+        )
+
+    @cached_property
+    def pair_leaves(self):
+        return tuple(v for v in ex.leaves(self.expr) if v.is_pairwise)
+
+    @cached_property
+    def row_leaves(self):
+        return tuple(v for v in ex.leaves(self.expr) if not v.is_pairwise)
+
+    @cached_property
+    def log(self):
+        """Program of the logarithm of the kernel."""
+        return Program(ex.log_of(self.expr), ex.log_of(self.diagonal_expr))
+
+    @cached_property
+    def is_rough(self):
+        """Whether the formula takes the root of a squared distance.
+
+        Such kernels are not smooth where two rows meet, so the rounding error of a
+        small squared distance is magnified.
+        """
+        return any(
+            n.op in ("sqrt", "matern", "pow")
+            and any(v.metric == "sqeuclidean" for v in ex.leaves(n))
+            for n in ex.nodes(self.expr)
+        )
+
+    @cached_property
+    def _lowered(self):
+        return _lower(self.expr, self.pair_leaves + self.row_leaves)
+
+    @property
+    def statements(self):
+        """List of ``(target, op, operands)``; the last target is the value."""
+        return self._lowered[0]
+
+    @property
+    def result(self):
+        """Token that holds the value after all statements."""
+        return self._lowered[2]
+
+    @cached_property
+    def params(self):
+        """Numbers ``p0, p1, ...`` of the statements, float64."""
+        return np.array(self._lowered[1], dtype=np.float64)
+
+    @cached_property
+    def key(self):
+        """Equal for two programs that compile to the same code."""
+        lines = [f"{t}={op}({','.join(a)})" for t, op, a in self.statements]
+        kinds = [v.metric for v in self.pair_leaves + self.row_leaves]
+        return ";".join([*kinds, *lines, self.result])
+
+    def diagonal(self, n, self_dots):
+        """k(x, x) for each of `n` rows, float64.
+
+        Parameters
+        ----------
+        n : int
+        self_dots : callable
+            ``self_dots(scale)``: squared norm of each (scaled) row; called only when
+            the diagonal depends on the row.
+        """
+        values = {
+            v: 0.0 if v.metric in _AT_ZERO else self_dots(v.scale)
+            for v in ex.leaves(self.diagonal_expr)
+        }
+        out = ex.evaluate(self.diagonal_expr, values)
+        return out if getattr(out, "shape", ()) else np.full(n, out)
+
+
+def _lower(expr, leaf_order):
+    """Statements, parameter values and result token of an expression."""
+    statements, params, tokens = [], [], {}
+    leaf_token = {v: f"s{i}" for i, v in enumerate(leaf_order)}
+
+    def emit(op, *operands):
+        target = f"t{len(statements)}"
+        statements.append((target, op, operands))
+        return target
+
+    def number(node):
+        if node.op == "literal" and node.value == int(node.value):
+            return repr(node.value)
+        params.append(ex.uniform_value(node))
+        return f"p{len(params) - 1}"
+
+    def raise_to(base, exponent):
+        """Roots and products where they do, exp(e log b) otherwise."""
+        value = ex.uniform_value(exponent)
+        if value * 2 != int(value * 2) or abs(value) > 1024:
+            return emit("exp", emit("mul", number(exponent), emit("log", base)))
+        whole, half = divmod(abs(value), 1.0)
+        out, square, whole = (emit("sqrt", base) if half else None), base, int(whole)
+        while whole:
+            if whole & 1:
+                out = square if out is None else emit("mul", out, square)
+            whole >>= 1
+            if whole:
+                square = emit("mul", square, square)
+        if out is None:
+            return "1.0"
+        return emit("recip", out) if value < 0 else out
+
+    def visit(node):
+        if id(node) not in tokens:
+            if node.is_uniform:
+                tokens[id(node)] = number(node)
+            elif node.op == "leaf":
+                tokens[id(node)] = leaf_token[node.value]
+            elif node.op == "pow":
+                tokens[id(node)] = raise_to(tokens[id(node.args[0])], node.args[1])
+            else:
+                operands = [tokens[id(a)] for a in node.args]
+                tokens[id(node)] = emit(node.op, *operands)
+        return tokens[id(node)]
+
+    needed = _needed(expr)
+    for node in ex.nodes(expr):
+        if id(node) in needed:
+            visit(node)
+    return statements, params, tokens[id(expr)]
+
+
+def _needed(expr):
+    """Nodes that the statements refer to: not the inside of a uniform part."""
+    needed, stack = set(), [expr]
+    while stack:
+        node = stack.pop()
+        if id(node) in needed:
+            continue
+        needed.add(id(node))
+        if node.is_uniform:
+            continue
+        # The exponent is folded into the power itself.
+        stack.extend(node.args[:1] if node.op == "pow" else node.args)
+    return needed

@@ -1,0 +1,252 @@
+"""From an estimator's kernel parameters to a kernel object with numbers in it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from numbers import Real
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.gaussian_process.kernels import RBF, Kernel
+from sklearn.utils import check_random_state
+
+from .dot_product import Cosine, Polynomial, Sigmoid
+from .opaque import MatrixCallable, RowCallable
+from .radial import AdditiveChi2, Chi2, Laplacian
+
+# How many rows the median heuristic looks at: half a million pairs.
+MEDIAN_ROWS = 1000
+
+_NAMED = {
+    "rbf": lambda gamma: RBF(1.0 / math.sqrt(2.0 * gamma)),
+    "laplacian": lambda gamma: Laplacian(1.0 / gamma),
+    "linear": lambda: Polynomial(1, 1.0, 0.0),
+    "poly": lambda gamma, degree, coef0: Polynomial(degree, gamma, coef0),
+    "polynomial": lambda gamma, degree, coef0: Polynomial(degree, gamma, coef0),
+    "sigmoid": lambda gamma, coef0: Sigmoid(gamma, coef0),
+    "cosine": Cosine,
+    "chi2": Chi2,
+    "additive_chi2": AdditiveChi2,
+}
+KERNEL_NAMES = frozenset(_NAMED)
+
+_DEFAULTS = {"degree": 3, "coef0": 1.0}
+
+
+def from_name(name, *, n_features=None, strict=False, **params):
+    """Kernel object for a name of `sklearn.metrics.pairwise.pairwise_kernels`.
+
+    Parameters
+    ----------
+    name : str
+    n_features : int or None
+        For the default ``gamma = 1 / n_features``.
+    strict : bool, default=False
+        Raise for a parameter that the kernel does not have; otherwise ignore it, as
+        scikit-learn does.
+    **params
+        ``gamma``, ``degree``, ``coef0``; None stands for scikit-learn's default.
+    """
+    if name not in _NAMED:
+        raise ValueError(
+            f"kernel={name!r} is not known. Use one of {sorted(_NAMED)}, a kernel "
+            "object or a callable."
+        )
+    build = _NAMED[name]
+    wanted = inspect.signature(build).parameters
+    extra = [p for p in params if p not in wanted]
+    if strict and extra:
+        raise ValueError(f"kernel={name!r} has no parameter {extra[0]!r}")
+    given = {}
+    for p in wanted:
+        if p.endswith("_bounds"):
+            continue
+        value = params.get(p)
+        if value is None:
+            value = _default_gamma(name, n_features) if p == "gamma" else _DEFAULTS[p]
+        if p == "gamma" and not (isinstance(value, Real) and value > 0):
+            raise ValueError(f"gamma={value!r} must be a positive number")
+        given[p] = value
+    return build(**given)
+
+
+def _default_gamma(name, n_features):
+    if name == "chi2":
+        return 1.0
+    if n_features is None:
+        raise ValueError(f"kernel={name!r} needs gamma, or data to take it from")
+    return 1.0 / n_features
+
+
+def resolve_kernel(
+    kernel,
+    X,
+    *,
+    gamma=None,
+    length_scale=None,
+    degree=3,
+    coef0=1.0,
+    kernel_params=None,
+    random_state=None,
+):
+    """What an estimator keeps as ``kernel_``.
+
+    Parameters
+    ----------
+    kernel : str, Kernel or callable
+    X : array of shape (n_samples, n_features)
+        Training rows, in memory or sliceable; the heuristics look at no more than
+        1,000 of them.
+    gamma : float, "scale" or None
+        ``"scale"`` is ``1 / (n_features * X.var())``. Belongs to named kernels.
+    length_scale : float, ndarray, "median", "scale" or None
+        Sets the length scale of the kernel, named or object, in place of `gamma`.
+    degree, coef0, kernel_params
+        As in `sklearn.kernel_ridge.KernelRidge`.
+    random_state : int, RandomState or None
+        Chooses the rows for the median.
+
+    Returns
+    -------
+    Kernel or MatrixCallable or RowCallable
+    """
+    numeric_gamma = gamma is not None and not isinstance(gamma, str)
+    if isinstance(kernel, str):
+        params = {"degree": degree, "coef0": coef0}
+        if length_scale is not None:
+            if numeric_gamma:
+                raise ValueError(
+                    "gamma and length_scale are two names for one number: give one"
+                )
+            length = _length(length_scale, X, random_state)
+            if kernel not in ("rbf", "laplacian"):
+                raise ValueError(
+                    f"kernel={kernel!r} has no length_scale; set gamma instead"
+                )
+            return RBF(length) if kernel == "rbf" else Laplacian(length)
+        params["gamma"] = _gamma(gamma, X) if kernel != "chi2" else (gamma if numeric_gamma else None)
+        params |= kernel_params or {}
+        return from_name(kernel, n_features=X.shape[1], **params)
+    if isinstance(kernel, Kernel):
+        if numeric_gamma:
+            raise ValueError(
+                "gamma belongs to kernels given by name; a kernel object holds its "
+                "own parameters (use length_scale, or set it in the object)"
+            )
+        if kernel_params:
+            raise ValueError("kernel_params belongs to kernels given as a callable")
+        return _with_length(kernel, length_scale, X, random_state)
+    if callable(kernel):
+        if length_scale is not None:
+            raise ValueError("length_scale does not apply to a callable kernel")
+        return RowCallable(kernel, kernel_params or {})
+    raise TypeError(
+        f"kernel must be a name, a kernel object or a callable, not {kernel!r}"
+    )
+
+
+def as_kernel(kernel):
+    """Kernel of a `KernelOperator`: object, name with its defaults, or callable.
+
+    A callable takes two arrays of rows and returns their matrix.
+    """
+    if isinstance(kernel, (Kernel, MatrixCallable, RowCallable)):
+        return kernel
+    if isinstance(kernel, str):
+        if kernel not in KERNEL_NAMES:
+            return from_name(kernel)
+        return _Unresolved(kernel)
+    if callable(kernel):
+        return MatrixCallable(kernel)
+    raise TypeError(
+        f"kernel must be a name, a kernel object or a callable, not {kernel!r}"
+    )
+
+
+class _Unresolved(str):
+    """A kernel name whose default gamma waits for the number of columns."""
+
+
+def _with_length(kernel, length_scale, X, random_state):
+    kernel = clone(kernel)
+    if length_scale is None:
+        return kernel
+    names = [
+        p
+        for p in kernel.get_params()
+        if p == "length_scale" or p.endswith("__length_scale")
+    ]
+    if not names:
+        raise ValueError(f"length_scale: the kernel {kernel} has no length scale")
+    value = _length(length_scale, X, random_state)
+    return kernel.set_params(**dict.fromkeys(names, value))
+
+
+def _length(value, X, random_state):
+    """A length scale as a positive number (or one per column)."""
+    if isinstance(value, str):
+        if value == "median":
+            return median_distance(X, random_state)
+        if value == "scale":
+            return math.sqrt(X.shape[1] * _variance(X) / 2.0)
+        raise ValueError(
+            f"length_scale={value!r} must be a number, 'median' or 'scale'"
+        )
+    out = np.asarray(value, dtype=np.float64)
+    if out.ndim > 1 or not (np.isfinite(out) & (out > 0)).all():
+        raise ValueError(f"length_scale={value!r} must be positive")
+    if out.ndim == 1 and len(out) != X.shape[1]:
+        raise ValueError(
+            f"length_scale has {len(out)} entries for {X.shape[1]} columns of X"
+        )
+    return out if out.ndim else float(out)
+
+
+def _gamma(value, X):
+    if value is None or not isinstance(value, str):
+        return value
+    if value == "scale":
+        return 1.0 / (X.shape[1] * _variance(X))
+    raise ValueError(f"gamma={value!r} must be a number, 'scale' or None")
+
+
+def _variance(X):
+    """Variance of all entries, 1 for constant data, as in SVC's gamma='scale'."""
+    rows = X if hasattr(X, "tocsr") else _spread_rows(X, 200_000)
+    if hasattr(rows, "tocsr"):
+        mean = rows.mean()
+        var = float(rows.multiply(rows).mean() - mean**2)
+    else:
+        var = float(rows.var(dtype=np.float64))
+    return var if var > 0 else 1.0
+
+
+def _spread_rows(X, at_most):
+    step = -(-X.shape[0] // at_most)
+    return X[::step] if step > 1 else X
+
+
+def median_distance(X, random_state=None):
+    """Median Euclidean distance between pairs of at most 1,000 rows of X.
+
+    1.0 when all the rows are equal.
+    """
+    n = X.shape[0]
+    if n > MEDIAN_ROWS:
+        rng = check_random_state(random_state)
+        chosen = np.sort(rng.choice(n, MEDIAN_ROWS, replace=False))
+        X = X[chosen]
+    if hasattr(X, "toarray"):
+        X = X.toarray()
+    if hasattr(X, "get"):  # CuPy
+        X = X.get()
+    from scipy.spatial.distance import pdist
+
+    distances = pdist(np.asarray(X, dtype=np.float64))
+    positive = distances[distances > 0]
+    if not len(positive):
+        return 1.0
+    median = float(np.median(distances))
+    # More than half of the pairs coincide: the median of the others.
+    return median if median > 0 else float(np.median(positive))

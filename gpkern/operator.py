@@ -1,0 +1,235 @@
+"""`KernelOperator`: a kernel matrix that is applied and reduced, never formed."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator
+from sklearn import get_config
+
+from . import _device
+from ._validation import check_rows, working_dtype
+from .kernels.opaque import MatrixCallable, RowCallable
+from .kernels.program import Program
+from .kernels.resolve import as_kernel, from_name
+
+
+class _Reductions:
+    """What every kernel operator offers beyond a linear operator."""
+
+    def _setup(self, matrix, kernel, device):
+        self.matrix_, self.kernel, self.device = matrix, kernel, device
+
+    def with_rows(self, X):
+        """Operator of the same kernel and Z with other rows.
+
+        Prepared data of Z is shared, so this is cheap enough for mini-batches.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+            Already checked; on the operator's device.
+        """
+        return _wrap(self.matrix_.with_rows(X), self.kernel, self.device)
+
+    def _matmat(self, V):
+        return self.matrix_.matmat(V)
+
+    def _matvec(self, v):
+        return self.matrix_.matmat(v.reshape(-1, 1))
+
+    def _rmatmat(self, U):
+        return self.matrix_.transposed().matmat(U)
+
+    def _rmatvec(self, u):
+        return self.matrix_.transposed().matmat(u.reshape(-1, 1))
+
+    def _adjoint(self):
+        return _wrap(self.matrix_.transposed(), self.kernel, self.device)
+
+    _transpose = _adjoint
+
+    def normal_matmat(self, V, targets=None, weights=None):
+        """``K.T @ U`` with ``U = weights * (K @ V - targets)``, in one pass over K.
+
+        The step of least-squares solvers (Falkon, EigenPro): K is evaluated once.
+
+        Parameters
+        ----------
+        V : array of shape (n_cols, c)
+        targets : array of shape (n_rows, c), default=None
+        weights : array of shape (n_rows,), default=None
+
+        Returns
+        -------
+        gradient : array of shape (n_cols, c)
+        residual : array of shape (n_rows, c)
+            U.
+        """
+        return self.matrix_.normal_matmat(V, targets, weights)
+
+    def row_sum(self, weights=None):
+        """``sum_j weights_j k(x_i, z_j)`` for each row i, shape (n_rows,)."""
+        xp = self.device.xp
+        if weights is None:
+            weights = xp.ones(self.shape[1], self.dtype)
+        return self.matrix_.matmat(xp.asarray(weights).reshape(-1, 1))[:, 0]
+
+    def row_logsumexp(self, log_weights=None):
+        """``log sum_j exp(log_weights_j) k(x_i, z_j)`` for each row, float64.
+
+        Streaming; exact far beyond the range of exp. Kernels with negative values
+        have no logarithm.
+
+        Raises
+        ------
+        ValueError
+            When the kernel takes negative values on this data.
+        """
+        out = self.matrix_.logsumexp(log_weights)
+        if self.device.xp.isnan(out).any():
+            raise ValueError(
+                "row_logsumexp needs a kernel with positive values; this one is "
+                "negative for some pairs"
+            )
+        return out
+
+    def diagonal(self):
+        """Entries (i, i), shape (min(n_rows, n_cols),)."""
+        return self.matrix_.diagonal()
+
+    def rows(self, index):
+        """Dense rows of the matrix.
+
+        Parameters
+        ----------
+        index : int or slice
+            An int gives shape (n_cols,).
+        """
+        n, m = self.shape
+        if isinstance(index, slice):
+            i0, i1, step = index.indices(n)
+            if step != 1:
+                raise ValueError("rows(): a slice must have step 1")
+            return self.matrix_.tile(i0, max(i0, i1), 0, m)
+        i = int(index) + (n if index < 0 else 0)
+        if not 0 <= i < n:
+            raise IndexError(f"row {index} of an operator with {n} rows")
+        return self.matrix_.tile(i, i + 1, 0, m)[0]
+
+    def blocks(self):
+        """Iterate over ``(slice of rows, dense block)`` within the memory budget."""
+        n, m = self.shape
+        height = max(1, self.matrix_.budget // (2 * m * self.dtype.itemsize))
+        for i0 in range(0, n, height):
+            i1 = min(i0 + height, n)
+            yield slice(i0, i1), self.matrix_.tile(i0, i1, 0, m)
+
+    def to_dense(self):
+        """The whole matrix; it must fit in memory."""
+        n, m = self.shape
+        out = self.device.xp.empty((n, m), self.dtype)
+        for cut, block in self.blocks():
+            out[cut] = block
+        return out
+
+
+class KernelOperator(_Reductions, LinearOperator):
+    """The kernel matrix K(X, Z) as a linear operator that is never formed.
+
+    Parameters
+    ----------
+    kernel : Kernel, str or callable
+        A scikit-learn or gpkern kernel object; a name of
+        `sklearn.metrics.pairwise.pairwise_kernels` with its default parameters; or
+        a function of two arrays of rows that returns their matrix.
+    X : array-like or CSR matrix of shape (n_rows, n_features)
+        NumPy (memory-mapped included), CuPy, CSR, or any array read in slices.
+    Z : array-like of shape (n_cols, n_features), default=None
+        None: the symmetric matrix of one sample, K(X, X), with a
+        `~sklearn.gaussian_process.kernels.WhiteKernel` on its diagonal. Passing X
+        twice gives a cross matrix without it.
+    device : {None, "cpu", "cuda", "cuda:N"}, default=None
+        None computes where the data is. With NumPy data and a GPU named, data is
+        copied there and operands and results are CuPy arrays.
+    memory_budget : int, default=None
+        Bytes for tiles; scikit-learn's ``working_memory`` by default.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : dtype
+        float32 for float32 data, otherwise float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpkern import KernelOperator
+    >>> from gpkern.kernels import RBF
+    >>> X = np.linspace(0, 1, 5)[:, None]
+    >>> K = KernelOperator(RBF(0.5), X)
+    >>> K.shape
+    (5, 5)
+    >>> (K @ np.ones(5)).round(3)
+    array([3.135, 3.753, 3.982, 3.753, 3.135])
+    >>> bool(np.allclose(K @ np.ones(5), K.row_sum()))
+    True
+    """
+
+    def __new__(cls, kernel, X, Z=None, *, device=None, memory_budget=None):
+        X = check_rows(X)
+        if Z is not None:
+            Z = check_rows(Z, "Z")
+            if X.shape[1] != Z.shape[1]:
+                raise ValueError(
+                    f"X has {X.shape[1]} columns and Z has {Z.shape[1]}"
+                )
+        return make_operator(kernel, X, Z, device, memory_budget)
+
+    def __init__(self, *args, **kwargs):
+        pass  # made in __new__, which chooses the class by device
+
+
+def make_operator(kernel, X, Z=None, device=None, memory_budget=None):
+    """`KernelOperator` of data that has been checked already."""
+    if not isinstance(device, _device.Device):
+        device = _device.select(device, X, Z)
+    kernel = as_kernel(kernel)
+    if isinstance(kernel, str):
+        kernel = from_name(kernel, n_features=X.shape[1])
+    program, opaque = _split(kernel)
+    dtype = working_dtype(X, Z)
+    if memory_budget is None:
+        memory_budget = get_config()["working_memory"] * 2**20
+    matrix = device.Matrix(
+        program, opaque, device.put(X), device.put(Z), dtype, memory_budget
+    )
+    return _wrap(matrix, kernel, device)
+
+
+def _split(kernel):
+    """(program, None) for a kernel with a formula, (None, opaque) for one without."""
+    if isinstance(kernel, (MatrixCallable, RowCallable)):
+        return None, kernel
+    try:
+        return Program.of(kernel), None
+    except TypeError:
+        return None, MatrixCallable(kernel)
+
+
+def _wrap(matrix, kernel, device):
+    if device.name == "cpu":
+        out = object.__new__(KernelOperator)
+    else:
+        from .gpu.operator import CudaKernelOperator
+
+        out = object.__new__(CudaKernelOperator)
+    out._setup(matrix, kernel, device)
+    out._init_linear(matrix.dtype, matrix.shape)
+    return out
+
+
+def _init_linear(self, dtype, shape):
+    LinearOperator.__init__(self, np.dtype(dtype), shape)
+
+
+KernelOperator._init_linear = _init_linear
