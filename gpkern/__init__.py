@@ -1,0 +1,21 @@
+"""Large-scale kernel methods for scikit-learn users, on a CPU and on a GPU."""
+
+from ._show_versions import show_versions
+from .estimators import (
+    EigenProClassifier,
+    EigenProRegressor,
+    KernelRidge,
+    KernelRidgeClassifier,
+)
+from .operator import KernelOperator
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "EigenProClassifier",
+    "EigenProRegressor",
+    "KernelOperator",
+    "KernelRidge",
+    "KernelRidgeClassifier",
+    "show_versions",
+]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn import get_config
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,14 @@ class Device:
         NumPy or CuPy.
     Matrix : type
         Kernel matrix of the device's engine.
+    linalg : module
+        Its dense float64 factorisations.
     """
 
     name: str
     xp: Any
     Matrix: type
+    linalg: Any
 
     def put(self, array):
         """The array on this device; sparse matrices and None pass unchanged."""
@@ -35,6 +39,14 @@ class Device:
         from .gpu import runtime
 
         return runtime.put(array, self.name)
+
+    def dense_bytes(self):
+        """Memory that one dense matrix may take here."""
+        if self.name == "cpu":
+            return get_config()["working_memory"] * 2**20
+        from .gpu import runtime
+
+        return runtime.free_bytes() // 3
 
     def get(self, array):
         """The array on the host."""
@@ -85,9 +97,10 @@ def select(device=None, *arrays):
                 "device='cpu' with CuPy arrays: pass NumPy arrays (array.get()), or "
                 "leave device=None to compute where the data is"
             )
+        from .cpu import linalg
         from .cpu.matrix import Matrix
 
-        return Device("cpu", np, Matrix)
+        return Device("cpu", np, Matrix, linalg)
     from .gpu import runtime
 
     return runtime.device(device)

@@ -1,0 +1,1 @@
+"""Solvers: arrays and operators in, arrays out; no scikit-learn."""

@@ -1,0 +1,406 @@
+"""EigenPro: preconditioned stochastic gradient descent in a kernel space.
+
+EigenPro 2 (Ma & Belkin 2019) keeps a coefficient for every training row. EigenPro 4
+(Abedsoltan et al. 2025) keeps any set of centres: batches are added as temporary
+centres and projected onto the permanent ones from time to time; projecting after
+every batch is EigenPro 3 (Abedsoltan et al. 2023).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from ..operator import make_operator
+from .spectrum import top_eigenpairs, usable_rank
+
+
+@dataclass
+class Preconditioner:
+    """Flattens the top of the spectrum, learnt from a subsample.
+
+    Attributes
+    ----------
+    operator : KernelOperator
+        Any rows against the subsample (use ``with_rows``).
+    vectors : array of shape (s, q)
+        Leading eigenvectors of the subsample's kernel matrix.
+    weights : array of shape (q,)
+        ``(1 - (tail / value)^exponent) / (s value)``.
+    eigenvalues : ndarray of shape (q + 1,)
+        Of the subsample's matrix over s; the last one is the tail.
+    top : float
+        Largest eigenvalue that is left after preconditioning.
+    beta : float
+        Largest k(x, x).
+    """
+
+    operator: Any
+    vectors: Any
+    weights: Any
+    eigenvalues: np.ndarray
+    top: float
+    beta: float
+
+    def directions(self, X, residual):
+        """``E.T @ K(X_S, X) @ residual``, shape (q, c)."""
+        product = self.operator.with_rows(X).T @ residual
+        return self.vectors.T @ product
+
+    def spread(self, u):
+        """``E diag(weights) u``: coefficients on the subsample."""
+        return self.vectors @ (self.weights[:, None] * u)
+
+    @property
+    def critical_batch(self):
+        """Batch size beyond which larger batches save no iterations."""
+        return max(1, int(self.beta / self.top + 1))
+
+    def step(self, batch_size):
+        """Safe step for each row's residual, at a batch size."""
+        if batch_size < self.critical_batch:
+            return 1.0 / self.beta
+        return 1.98 / (self.beta + (batch_size - 1) * self.top)
+
+
+def fit_preconditioner(kernel, X_S, device, n_components, exponent, random_state):
+    """Preconditioner of a kernel from subsampled rows.
+
+    Parameters
+    ----------
+    kernel : Kernel or callable
+    X_S : array of shape (s, d)
+        On the device.
+    device : Device
+    n_components : int or "auto"
+        Eigenvectors used. "auto" takes as many as rounding allows, up to a fifth of
+        the subsample.
+    exponent : float
+        0.95 in EigenPro 2, 1 in EigenPro 3 and 4.
+    random_state : RandomState
+
+    Returns
+    -------
+    Preconditioner
+    """
+    xp, s = device.xp, X_S.shape[0]
+    operator = make_operator(kernel, X_S, X_S, device)
+    exact = make_operator(kernel, X_S.astype(np.float64), None, device)
+    K = exact.to_dense()
+    beta = float(exact.diagonal().max())
+    if not np.isfinite(beta) or beta <= 0:
+        raise ValueError(
+            f"the kernel's largest diagonal value is {beta}; EigenPro needs a "
+            "positive definite kernel"
+        )
+    K /= s
+    wanted = min(500, s // 5) if n_components == "auto" else int(n_components)
+    q = max(0, min(wanted, s - 1))
+    values, vectors = top_eigenpairs(K, q + 1, device.linalg, xp, random_state)
+    values = np.maximum(device.get(values), 0.0)
+    q = max(0, min(q, usable_rank(values, operator.dtype) - 1))
+    tail = max(values[q], np.finfo(operator.dtype).eps * values[0])
+    ratio = tail / values[:q]
+    weights = (1.0 - ratio**exponent) / (s * values[:q])
+    top = values[0] * (tail / values[0]) ** exponent
+    return Preconditioner(
+        operator,
+        xp.asarray(vectors[:, :q], dtype=operator.dtype),
+        xp.asarray(weights, dtype=operator.dtype),
+        values[: q + 1],
+        float(top),
+        beta,
+    )
+
+
+class AllCentres:
+    """EigenPro 2: every training row is a centre.
+
+    Parameters
+    ----------
+    operator : KernelOperator
+        Any rows against all rows of the training data.
+    subsample : array of int
+        Which rows the preconditioner was learnt from.
+    preconditioner : Preconditioner
+    coef : array of shape (n, c)
+        Start; updated in place.
+    """
+
+    def __init__(self, operator, subsample, preconditioner, coef):
+        self.operator, self.subsample = operator, subsample
+        self.preconditioner, self.coef = preconditioner, coef
+
+    def update(self, X, y, rows, step):
+        """One batch; returns its residual before the update."""
+        residual = self.operator.with_rows(X) @ self.coef - y
+        u = self.preconditioner.directions(X, residual)
+        self.coef[rows] -= step * residual
+        self.coef[self.subsample] += step * self.preconditioner.spread(u)
+        return residual
+
+    def predict(self, X):
+        """Values at rows X."""
+        return self.operator.with_rows(X) @ self.coef
+
+    def settle(self, step):
+        """Nothing is pending."""
+
+    def state(self):
+        """Copy of what `restore` needs."""
+        return self.coef.copy()
+
+    def restore(self, state):
+        """Back to a `state`."""
+        self.coef[...] = state
+
+
+class DelayedProjection:
+    """EigenPro 4: fixed centres, projected onto every `period` batches.
+
+    Parameters
+    ----------
+    operator : KernelOperator
+        Any rows against the centres Z.
+    preconditioner : Preconditioner
+    subsample_rows : array of shape (s, d)
+    coef : array of shape (p, c)
+        Start; updated in place.
+    project : callable
+        ``project(h)`` solves ``K(Z, Z) theta = h``.
+    period : int
+        Batches between projections; 1 is EigenPro 3.
+    """
+
+    def __init__(self, operator, preconditioner, subsample_rows, coef, project, period):
+        self.operator, self.preconditioner = operator, preconditioner
+        self.coef, self.project, self.period = coef, project, period
+        self.xp = operator.device.xp
+        spread = preconditioner.vectors * preconditioner.weights
+        # K(Z, X_S) E D, so that a batch's correction is one small product.
+        self.F = operator.with_rows(subsample_rows).T @ spread
+        self._clear()
+
+    def _clear(self):
+        self.pending_X, self.pending_coef = [], []
+        self.subsample_coef, self.h = None, None
+
+    def update(self, X, y, rows, step):
+        """One batch; returns its residual before the update."""
+        p = self.preconditioner
+        target = y - self._pending_values(X)
+        gradient, residual = self.operator.with_rows(X).normal_matmat(
+            self.coef, targets=target
+        )
+        u = p.directions(X, residual)
+        h = gradient - self.F @ u
+        self.h = h if self.h is None else self.h + h
+        if self.period > 1:
+            self.pending_X.append(X)
+            self.pending_coef.append(-step * residual)
+            spread = step * p.spread(u)
+            old = self.subsample_coef
+            self.subsample_coef = spread if old is None else old + spread
+        else:
+            self.pending_X.append(None)
+        if len(self.pending_X) >= self.period:
+            self.settle(step)
+        return residual
+
+    def _pending_values(self, X):
+        """What the temporary centres add to the prediction at X."""
+        if self.subsample_coef is None:
+            return 0.0
+        xp = self.xp
+        value = self.preconditioner.operator.with_rows(X) @ self.subsample_coef
+        centres = stack_rows(self.pending_X, xp)
+        coef = xp.concatenate(self.pending_coef)
+        op = self.operator
+        return value + make_operator(op.kernel, X, centres, op.device) @ coef
+
+    def predict(self, X):
+        """Values at rows X; what is pending does not count."""
+        return self.operator.with_rows(X) @ self.coef
+
+    def settle(self, step):
+        """Project what is pending."""
+        if self.h is not None:
+            self.coef -= step * self.project(self.h)
+        self._clear()
+
+    def state(self):
+        """Copy of what `restore` needs; nothing may be pending."""
+        return self.coef.copy()
+
+    def restore(self, state):
+        """Back to a `state`, dropping what is pending."""
+        self.coef[...] = state
+        self._clear()
+
+
+def stack_rows(parts, xp):
+    """Rows of several arrays or CSR matrices, one below the other."""
+    if sparse.issparse(parts[0]):
+        return sparse.vstack(parts, format="csr")
+    return xp.concatenate(parts)
+
+
+def cholesky_projection(kernel, Z, device):
+    """Exact projection onto centres; float64, p^2 numbers of memory."""
+    xp = device.xp
+    K = make_operator(kernel, Z.astype(np.float64), None, device).to_dense()
+    at = xp.arange(len(K))
+    scale = float(K[at, at].max())
+    jitter = 1e-10 * scale
+    while True:
+        A = K.copy()
+        A[at, at] += jitter
+        try:
+            R = device.linalg.cholesky(A)
+            break
+        except np.linalg.LinAlgError:
+            jitter *= 100
+            if jitter > 1e-3 * scale:
+                raise
+    solve = device.linalg.solve_upper
+
+    def project(h):
+        theta = solve(R, solve(R, h.astype(np.float64), transposed=True))
+        return theta.astype(h.dtype)
+
+    return project
+
+
+def iterative_projection(kernel, Z, device, n_components, n_subsamples, random_state):
+    """Projection by one epoch of EigenPro 2 on the centres; memory linear in p."""
+    p = Z.shape[0]
+    s = min(p, n_subsamples)
+    subsample = device.xp.asarray(np.sort(random_state.choice(p, s, replace=False)))
+    preconditioner = fit_preconditioner(
+        kernel, Z[subsample], device, n_components, 1.0, random_state
+    )
+    operator = make_operator(kernel, Z, Z, device)
+    batch = min(p, preconditioner.critical_batch)
+    step = preconditioner.step(batch)
+
+    def project(h):
+        model = AllCentres(
+            operator, subsample, preconditioner, device.xp.zeros_like(h)
+        )
+        order = random_state.permutation(p)
+        for start in range(0, p, batch):
+            rows = device.xp.asarray(np.sort(order[start : start + batch]))
+            model.update(Z[rows], h[rows], rows, step)
+        return model.coef
+
+    return project
+
+
+@dataclass
+class Machine:
+    """A model ready to train, with what was chosen for it.
+
+    Attributes
+    ----------
+    model : AllCentres or DelayedProjection
+    centers : array of shape (p, d)
+    preconditioner : Preconditioner
+    batch_size : int
+    step : float
+    """
+
+    model: Any
+    centers: Any
+    preconditioner: Preconditioner
+    batch_size: int
+    step: float
+
+
+@dataclass
+class Options:
+    """Choices of a user; "auto" leaves them to the data.
+
+    Attributes
+    ----------
+    batch_size, n_eigencomponents, n_subsamples : int or "auto"
+    dense_bytes : int
+        Memory that a dense factor of the centres may take.
+    """
+
+    batch_size: Any = "auto"
+    n_eigencomponents: Any = "auto"
+    n_subsamples: Any = "auto"
+    dense_bytes: int = 2**30
+
+    def subsample_size(self, n, device):
+        """Rows for a preconditioner."""
+        if self.n_subsamples != "auto":
+            return min(n, self.n_subsamples)
+        if n < 100_000:
+            return min(n, 2000)
+        return 4000 if device.name == "cpu" else 12_000
+
+    def batch(self, n, preconditioner):
+        """Batch size: no larger than what still pays."""
+        if self.batch_size != "auto":
+            return min(n, self.batch_size)
+        return min(n, preconditioner.critical_batch, MAX_BATCH)
+
+
+# Batches beyond this save nothing and make the loss curve coarse.
+MAX_BATCH = 8192
+
+
+def assemble(kernel, data, centers, coef, options, device, random_state):
+    """Model, preconditioner, batch size and step for training data.
+
+    Parameters
+    ----------
+    kernel : Kernel or callable
+    data : RowSource
+    centers : array of shape (p, d) or None
+        None: every row of the data.
+    coef : array of shape (p, c)
+        Start.
+    options : Options
+    device : Device
+    random_state : RandomState
+
+    Returns
+    -------
+    Machine
+    """
+    xp, n = device.xp, len(data)
+    rows = data.choose(options.subsample_size(n, device), random_state)
+    X_S = data.rows(rows)
+    exponent = 0.95 if centers is None else 1.0
+    preconditioner = fit_preconditioner(
+        kernel, X_S, device, options.n_eigencomponents, exponent, random_state
+    )
+    batch = options.batch(n, preconditioner)
+    step = preconditioner.step(batch)
+    if centers is None:
+        centers = data.all_rows()
+        operator = make_operator(kernel, centers, centers, device)
+        model = AllCentres(operator, xp.asarray(rows), preconditioner, coef)
+        return Machine(model, centers, preconditioner, batch, step)
+    p = centers.shape[0]
+    operator = make_operator(kernel, centers, centers, device)
+    if 16 * p * p <= options.dense_bytes:
+        project = cholesky_projection(kernel, centers, device)
+    else:
+        project = iterative_projection(
+            kernel,
+            centers,
+            device,
+            options.n_eigencomponents,
+            options.subsample_size(p, device),
+            random_state,
+        )
+    model = DelayedProjection(
+        operator, preconditioner, X_S, coef, project, max(1, p // batch)
+    )
+    return Machine(model, centers, preconditioner, batch, step)

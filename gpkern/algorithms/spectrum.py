@@ -1,0 +1,55 @@
+"""Leading eigenpairs of a kernel matrix, in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Below this size a full decomposition costs no more than the iteration.
+FULL_SIZE = 1000
+
+
+def top_eigenpairs(K, q, linalg, xp, random_state, n_iter=6):
+    """Largest eigenvalues of a dense symmetric positive matrix, and their vectors.
+
+    A full decomposition of small matrices; otherwise block subspace iteration with
+    oversampling and a Rayleigh-Ritz step (Halko, Martinsson & Tropp 2011).
+
+    Parameters
+    ----------
+    K : array of shape (s, s), float64
+    q : int
+        Number of pairs.
+    linalg, xp : module
+        Of the device.
+    random_state : numpy.random.RandomState
+        Draws the start, on the host, so that devices agree.
+    n_iter : int, default=6
+        Iterations. Eigenvalues of kernel matrices fall fast; the error of the last
+        one shrinks by its ratio to the first one left out, squared, each time.
+
+    Returns
+    -------
+    values : array of shape (q,)
+        In descending order.
+    vectors : array of shape (s, q)
+    """
+    s = K.shape[0]
+    width = min(s, q + max(20, q // 4))
+    if s <= FULL_SIZE or width > s // 3:
+        values, vectors = linalg.eigh(K)
+        return values[:q], vectors[:, :q]
+    Q = xp.asarray(random_state.standard_normal((s, width)))
+    for _ in range(n_iter):
+        Q = linalg.orthonormal(K @ Q)
+    values, vectors = linalg.eigh(Q.T @ (K @ Q))
+    return values[:q], Q @ vectors[:, :q]
+
+
+def usable_rank(values, dtype):
+    """How many leading eigenvalues stand clear of rounding.
+
+    Beyond it the eigenvalues of a matrix of this dtype are noise, and a
+    preconditioner built on them amplifies noise.
+    """
+    floor = {4: 1e-6, 8: 1e-12}[np.dtype(dtype).itemsize]
+    return int((values > floor * values[0]).sum())

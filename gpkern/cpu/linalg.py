@@ -1,0 +1,40 @@
+"""Dense float64 factorisations on a CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import linalg
+
+
+def cholesky(A):
+    """Upper factor R with ``R.T @ R = A``; A is overwritten.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        When A is not numerically positive definite.
+    """
+    return linalg.cholesky(A, lower=False, overwrite_a=True, check_finite=False)
+
+
+def solve_upper(R, B, transposed=False):
+    """``R^-1 B`` for an upper triangle, or ``R^-T B``."""
+    return linalg.solve_triangular(
+        R, B, lower=False, trans=1 if transposed else 0, check_finite=False
+    )
+
+
+def eigh(A):
+    """Eigenvalues in descending order and eigenvectors of a symmetric matrix."""
+    values, vectors = linalg.eigh(A, check_finite=False, driver="evd")
+    return values[::-1], np.ascontiguousarray(vectors[:, ::-1])
+
+
+def orthonormal(A):
+    """Orthonormal basis of the columns of A."""
+    return linalg.qr(A, mode="economic", check_finite=False)[0]
+
+
+def least_squares(A, B):
+    """Least-squares solution of smallest norm of a symmetric system."""
+    return linalg.lstsq(A, B, check_finite=False)[0]

@@ -1,0 +1,183 @@
+"""The one way in and out of an estimator: validation, array types, devices."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from array_api_compat import array_namespace, is_array_api_obj
+from scipy import sparse
+from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from .. import _device
+from .._device import is_cupy
+from .._validation import FLOATS, check_rows, is_sliceable
+
+
+class ArrayKind:
+    """The user's array type, to give results back in.
+
+    Parameters
+    ----------
+    array : object
+        What the user passed as X.
+    """
+
+    def __init__(self, array):
+        self.is_cupy = is_cupy(array)
+        self.xp = None
+        foreign = is_array_api_obj(array) and not isinstance(array, np.ndarray)
+        if foreign and not self.is_cupy and not sparse.issparse(array):
+            self.xp = array_namespace(array)
+            self.device = getattr(array, "device", None)
+
+    def out(self, array):
+        """A NumPy or CuPy array as the user's type."""
+        if self.is_cupy:
+            return array
+        if is_cupy(array):
+            array = array.get()
+        if self.xp is None or not isinstance(array, np.ndarray):
+            return array
+        if array.dtype.kind not in "fiub":
+            return array  # string labels have no other array type
+        return self.xp.asarray(array, device=self.device)
+
+
+def to_numpy_or_cupy(array):
+    """Foreign arrays (torch, array-api-strict) as NumPy; the others unchanged."""
+    if array is None or isinstance(array, np.ndarray) or is_cupy(array):
+        return array
+    if sparse.issparse(array) or not is_array_api_obj(array):
+        return array
+    if getattr(getattr(array, "device", None), "type", "cpu") == "cuda":
+        raise TypeError(
+            f"{type(array).__module__} arrays on a GPU: pass them as CuPy "
+            "(cupy.from_dlpack) or NumPy arrays"
+        )
+    try:
+        return np.from_dlpack(array)
+    except (AttributeError, BufferError, RuntimeError):
+        return np.asarray(array)
+
+
+def passes_as_is(X):
+    """Whether X skips scikit-learn's checks: on a GPU, or read in slices."""
+    return is_cupy(X) or is_sliceable(X)
+
+
+def check_fit_X(estimator, X, sparse_ok=True, **options):
+    """Rows to fit on; sets ``n_features_in_`` and ``feature_names_in_``."""
+    X = to_numpy_or_cupy(X)
+    if passes_as_is(X):
+        X = check_rows(X)
+        validate_data(estimator, X, skip_check_array=True)
+        return X
+    return validate_data(
+        estimator,
+        X,
+        accept_sparse="csr" if sparse_ok else False,
+        dtype=FLOATS,
+        **options,
+    )
+
+
+def check_predict_X(estimator, X, sparse_ok=True, **options):
+    """Rows to predict at, with the columns of the fit."""
+    X = to_numpy_or_cupy(X)
+    if passes_as_is(X):
+        X = check_rows(X)
+        validate_data(estimator, X, skip_check_array=True, reset=False)
+        return X
+    return validate_data(
+        estimator,
+        X,
+        accept_sparse="csr" if sparse_ok else False,
+        dtype=FLOATS,
+        reset=False,
+        **options,
+    )
+
+
+def check_targets(y, n, estimator):
+    """Regression targets as float of shape (n,) or (n, c)."""
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y "
+            "is None."
+        )
+    y = to_numpy_or_cupy(y)
+    if not is_cupy(y):
+        y = np.asarray(y)
+        if y.dtype.kind in "OSU":
+            y = y.astype(np.float64)
+        if y.dtype.kind == "c":
+            raise ValueError("Complex data not supported: y")
+    if y.ndim not in (1, 2):
+        raise ValueError(f"y must have shape (n,) or (n, n_targets), got {y.shape}")
+    if y.shape[0] != n:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: [{n}, "
+            f"{y.shape[0]}]: X and y"
+        )
+    if y.ndim == 2 and y.shape[1] == 0:
+        raise ValueError("y has no columns")
+    if y.dtype.kind != "f":
+        y = y.astype(np.float64)
+    if not bool((abs(y) < np.inf).all()):
+        raise ValueError("Input y contains NaN or infinity.")
+    return y
+
+
+def check_labels(y, n):
+    """Class labels as a one-dimensional NumPy array."""
+    if y is None:
+        raise ValueError("a classifier requires y to be passed, but y is None.")
+    y = to_numpy_or_cupy(y)
+    y = column_or_1d(y.get() if is_cupy(y) else y, warn=True)
+    check_consistent_length(np.empty(n), y)
+    return y
+
+
+def check_weights(sample_weight, n, dtype):
+    """Sample weights as an array of shape (n,), or None when all are equal to 1."""
+    if sample_weight is None:
+        return None
+    w = to_numpy_or_cupy(sample_weight)
+    w = np.asarray(w.get() if is_cupy(w) else w)
+    if w.ndim == 0:
+        w = np.full(n, float(w))
+    w = w.astype(dtype if dtype.kind == "f" else np.float64)
+    if w.shape != (n,):
+        raise ValueError(f"sample_weight has shape {w.shape}, expected ({n},)")
+    if not np.isfinite(w).all():
+        raise ValueError("Input sample_weight contains NaN or infinity.")
+    if (w < 0).any():
+        raise ValueError("Negative values in sample_weight; weights must be >= 0")
+    if not w.any():
+        raise ValueError("sample_weight is all zeros: there is nothing to fit")
+    return w
+
+
+def choose_device(device, *arrays, predicting=False):
+    """Device of a fit or a prediction.
+
+    A model that was fitted on a GPU also predicts where there is none: with a
+    warning, on the CPU.
+    """
+    try:
+        return _device.select(device, *arrays)
+    except RuntimeError as error:
+        if not predicting or any(map(is_cupy, arrays)):
+            raise
+        warnings.warn(f"predicting on the CPU: {error}", UserWarning, stacklevel=3)
+        return _device.select("cpu")
+
+
+def labels_out(classes, index, kind, device):
+    """Labels of predicted class numbers, in the user's array type where it can be."""
+    labels = classes[device.get(index)]
+    if kind.is_cupy and labels.dtype.kind in "fiub":
+        return device.xp.asarray(labels)
+    return labels if kind.is_cupy else kind.out(labels)

@@ -1,0 +1,295 @@
+"""Fit of the EigenPro estimators, shared by regression and classification."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.gaussian_process.kernels import Kernel
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from .._callbacks import CallbackSupportMixin, EpochCallbacks
+from ..algorithms.eigenpro import Options, assemble
+from ..algorithms.training import DivergenceError, RowSource, Rule, train
+from ..kernels.resolve import KERNEL_NAMES
+from ._door import choose_device, to_numpy_or_cupy
+from ._linear_prediction import kernel_of, pick_centers, predict_linear, take_centers
+
+# "auto" stops early above this many rows, where a held-out part can be spared.
+EARLY_STOPPING_ROWS = 10_000
+_POSITIVE = Interval(Integral, 1, None, closed="left")
+
+
+class _EigenPro(CallbackSupportMixin, BaseEstimator):
+    """Parameters, fit and partial_fit on targets of shape (n, c)."""
+
+    _parameter_constraints = {
+        "kernel": [StrOptions(set(KERNEL_NAMES)), Kernel, callable],
+        "gamma": [Interval(Real, 0, None, closed="neither"), StrOptions({"scale"}), None],
+        "length_scale": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"median", "scale"}),
+            "array-like",
+            None,
+        ],
+        "degree": [Interval(Real, 0, None, closed="left")],
+        "coef0": [Interval(Real, None, None, closed="neither")],
+        "kernel_params": [dict, None],
+        "n_centers": [
+            _POSITIVE,
+            Interval(Real, 0, 1, closed="right"),
+            "array-like",
+            None,
+        ],
+        "n_epochs": [_POSITIVE],
+        "batch_size": [_POSITIVE, StrOptions({"auto"})],
+        "n_eigencomponents": [
+            Interval(Integral, 0, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
+        "n_subsamples": [_POSITIVE, StrOptions({"auto"})],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [_POSITIVE],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "device": [str, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        kernel="rbf",
+        *,
+        gamma="scale",
+        length_scale=None,
+        degree=3,
+        coef0=1.0,
+        kernel_params=None,
+        n_centers=None,
+        n_epochs=10,
+        batch_size="auto",
+        n_eigencomponents="auto",
+        n_subsamples="auto",
+        early_stopping="auto",
+        validation_fraction=0.1,
+        n_iter_no_change=2,
+        tol=1e-4,
+        warm_start=False,
+        device=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.kernel = kernel
+        self.gamma = gamma
+        self.length_scale = length_scale
+        self.degree = degree
+        self.coef0 = coef0
+        self.kernel_params = kernel_params
+        self.n_centers = n_centers
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.n_eigencomponents = n_eigencomponents
+        self.n_subsamples = n_subsamples
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.non_deterministic = False
+        return tags
+
+    def _fit_rows(self, X, Y, kind, strata=None):
+        """Fit targets Y of shape (n, c); sets the attributes.
+
+        Returns
+        -------
+        held_out : ndarray of int or None
+            Rows of the validation split.
+        values : ndarray of shape (n_held_out, c) or None
+            Predictions there.
+        """
+        random_state = check_random_state(self.random_state)
+        device = choose_device(self.device, X)
+        kept, held_out = self._split(X.shape[0], random_state, strata)
+        Y_kept = device.put(Y if kept is None else Y[kept])
+        warm = self.warm_start and hasattr(self, "dual_coef_")
+        offset = device.put(self._offset) if warm else Y_kept.mean(axis=0)
+        data = RowSource(X, Y_kept - offset, device, kept)
+        machine = self._machine_for(data, warm, device, random_state)
+        score, held_values = None, None
+        if held_out is not None:
+            held = RowSource(X, device.put(Y[held_out]), device, held_out)
+            X_held = held.all_rows()
+
+            def predict_held():
+                return machine.model.predict(X_held) + offset
+
+            def score():
+                return self._score_values(predict_held(), held.y)
+
+        callbacks = EpochCallbacks(self, self.n_epochs)
+        rule = Rule(
+            self.n_epochs,
+            self.n_iter_no_change,
+            self.tol,
+            score,
+            callbacks,
+            self._report if self.verbose else None,
+        )
+        history = self._train(machine, data, rule, random_state)
+        callbacks.end()
+        if held_out is not None:
+            held_values = device.get(predict_held())
+        self._store(machine, history, device.get(offset), kind)
+        self.__dict__.pop("_machine", None)
+        return held_out, held_values
+
+    def _partial_fit_rows(self, X, Y, kind):
+        """One pass over a chunk with targets of shape (n, c)."""
+        random_state = check_random_state(self.random_state)
+        device = choose_device(self.device, X)
+        known = hasattr(self, "dual_coef_")
+        Y = device.put(Y)
+        offset = device.put(self._offset) if known else Y.mean(axis=0)
+        data = RowSource(X, Y - offset, device)
+        machine = self.__dict__.get("_machine")
+        if machine is None:
+            machine = self._machine_for(data, known, device, random_state, stream=True)
+        rule = Rule(1, report=self._report if self.verbose else None)
+        history = self._train(machine, data, rule, random_state)
+        if known:
+            history.loss_curve = self.loss_curve_ + history.loss_curve
+            history.n_epochs += self.n_iter_
+            history.best_epoch = history.n_epochs
+        self._store(machine, history, device.get(offset), kind)
+        self._machine = machine
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        state.pop("_machine", None)  # holds the device's memory; rebuilt when needed
+        return state
+
+    def _split(self, n, random_state, strata):
+        """Rows to train on (None for all) and rows held out."""
+        early = self.early_stopping
+        if early == "auto":
+            early = n > EARLY_STOPPING_ROWS
+        if not early:
+            return None, None
+        try:
+            kept, held_out = train_test_split(
+                np.arange(n),
+                test_size=self.validation_fraction,
+                random_state=random_state,
+                stratify=strata,
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping cannot hold out validation_fraction="
+                f"{self.validation_fraction} of {n} rows ({error}); set "
+                "early_stopping=False"
+            ) from None
+        return np.sort(kept), np.sort(held_out)
+
+    def _machine_for(self, data, warm, device, random_state, stream=False):
+        """The model to train: a new one, or one that goes on from the last fit."""
+        c = data.y.shape[1]
+        if warm:
+            kernel = self.kernel_
+            centers = device.put(to_numpy_or_cupy(self.centers_))
+            coef = device.put(to_numpy_or_cupy(self.dual_coef_))
+            coef = coef.reshape(len(coef), -1).astype(data.dtype)
+            if coef.shape[1] != c or centers.shape[1] != data.shape[1]:
+                raise ValueError("X and y must have as many columns as in the last fit")
+            if self.n_centers is None and not stream and _same_rows(centers, data):
+                centers = None
+        else:
+            sample = data.sample(200_000, random_state)
+            kernel = kernel_of(self, sample)
+            rows, given = pick_centers(self.n_centers, data, random_state)
+            centers = take_centers(data, rows, given, device)
+            if centers is None and stream:
+                centers = data.all_rows()
+            if centers is None and data.in_runs:
+                raise ValueError(
+                    "n_centers=None makes every row a center; for an array that is "
+                    "read in slices set n_centers"
+                )
+            p = len(data) if centers is None else centers.shape[0]
+            coef = device.xp.zeros((p, c), data.dtype)
+        options = Options(
+            self.batch_size,
+            self.n_eigencomponents,
+            self.n_subsamples,
+            device.dense_bytes(),
+        )
+        return assemble(kernel, data, centers, coef, options, device, random_state)
+
+    def _train(self, machine, data, rule, random_state):
+        try:
+            return train(
+                machine.model,
+                data,
+                machine.batch_size,
+                machine.step,
+                rule,
+                random_state,
+            )
+        except DivergenceError as error:
+            raise ValueError(
+                f"{type(self).__name__} did not converge: {error}"
+            ) from None
+
+    def _report(self, history):
+        score = f", validation {history.scores[-1]:.5f}" if history.scores else ""
+        print(
+            f"[{type(self).__name__}] epoch {history.n_epochs}: "
+            f"loss {history.loss_curve[-1]:.6g}{score}"
+        )
+
+    def _store(self, machine, history, offset, kind):
+        """Fitted attributes, in the user's array type."""
+        self.kernel_ = machine.model.operator.kernel
+        self.centers_ = kind.out(machine.centers)
+        self._set_coef(machine.model.coef, kind)
+        self._offset = offset
+        self.batch_size_ = machine.batch_size
+        self.learning_rate_ = history.step
+        self.eigenvalues_ = machine.preconditioner.eigenvalues
+        self.n_iter_ = history.n_epochs
+        self.best_iter_ = history.best_epoch
+        self.loss_curve_ = history.loss_curve
+        self.validation_scores_ = history.scores or None
+
+    def _values(self, X):
+        """Predictions of shape (m, c), the user's array kind, the device."""
+        check_is_fitted(self)
+        coef = to_numpy_or_cupy(self.dual_coef_)
+        values, kind, device = predict_linear(
+            self, X, self.centers_, coef.reshape(len(coef), -1)
+        )
+        return values + device.put(self._offset.astype(values.dtype)), kind, device
+
+
+def _same_rows(centers, data):
+    """Whether the centres are just the rows of the data."""
+    if centers.shape != data.shape or data.in_runs:
+        return False
+    rows = data.all_rows()
+    if sparse.issparse(rows):
+        return sparse.issparse(centers) and (rows != centers).nnz == 0
+    return bool((rows == centers).all())

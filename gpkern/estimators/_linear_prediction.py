@@ -1,0 +1,96 @@
+"""What every estimator of the form ``K(X, centers) @ coef`` shares."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..kernels.resolve import resolve_kernel
+from ..operator import make_operator
+from ._door import ArrayKind, check_predict_X, choose_device, to_numpy_or_cupy
+
+
+def kernel_of(estimator, X):
+    """``kernel_`` from an estimator's kernel parameters and its training rows."""
+    return resolve_kernel(
+        estimator.kernel,
+        X,
+        gamma=estimator.gamma,
+        length_scale=estimator.length_scale,
+        degree=estimator.degree,
+        coef0=estimator.coef0,
+        kernel_params=estimator.kernel_params,
+        random_state=estimator.random_state,
+    )
+
+
+def predict_linear(estimator, X, centers, coef):
+    """``K(X, centers) @ coef`` in the user's array type; coef is (p, c)."""
+    kind = ArrayKind(X)
+    X = check_predict_X(estimator, X)
+    centers, coef = to_numpy_or_cupy(centers), to_numpy_or_cupy(coef)
+    device = choose_device(estimator.device, X, centers, predicting=True)
+    operator = make_operator(estimator.kernel_, X, centers, device)
+    return operator @ device.put(coef), kind, device
+
+
+def pick_centers(n_centers, X, random_state):
+    """Centres of a model: row numbers, or rows given by the user.
+
+    Parameters
+    ----------
+    n_centers : None, int, float or array of shape (p, d)
+        None: all rows. A float is a share of the rows.
+    X : array of shape (n, d)
+    random_state : RandomState
+
+    Returns
+    -------
+    rows : ndarray of int or None
+        None for given centres, or for all rows.
+    given : array or None
+    """
+    n = X.shape[0]
+    if n_centers is None:
+        return None, None
+    if hasattr(n_centers, "shape") and len(n_centers.shape):
+        given = to_numpy_or_cupy(n_centers)
+        if given.ndim != 2 or given.shape[1] != X.shape[1] or not len(given):
+            raise ValueError(
+                f"n_centers has shape {given.shape}; an array of centers needs "
+                f"shape (n_centers, {X.shape[1]})"
+            )
+        if not bool(abs(given).max() < np.inf):
+            raise ValueError("n_centers contains NaN or infinity")
+        return None, given
+    if isinstance(n_centers, float):
+        if not 0 < n_centers <= 1:
+            raise ValueError(
+                f"n_centers={n_centers}: a float is a share of the rows, in (0, 1]"
+            )
+        count = max(1, round(n_centers * n))
+    else:
+        count = int(n_centers)
+        if not 1 <= count <= n:
+            raise ValueError(
+                f"n_centers={n_centers} must be between 1 and the {n} training rows"
+            )
+    if count == n:
+        return None, None
+    return np.sort(random_state.choice(n, count, replace=False)), None
+
+
+def take_centers(data, rows, given, device):
+    """The centres that `pick_centers` chose, on the device; None for all rows.
+
+    Parameters
+    ----------
+    data : RowSource
+    rows, given
+        From `pick_centers`.
+    device : Device
+    """
+    if rows is not None:
+        return data.rows(rows)
+    if given is None:
+        return None
+    return device.put(given.astype(data.dtype, copy=False))

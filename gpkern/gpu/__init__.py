@@ -1,0 +1,1 @@
+"""GPU engine. Importing this package imports no CuPy; its modules do."""

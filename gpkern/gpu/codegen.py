@@ -1,0 +1,110 @@
+"""Kernel formula -> CUDA C++."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+_OPS = {
+    "add": "{0} + {1}",
+    "mul": "{0} * {1}",
+    "recip": "T(1) / {0}",
+    "ratio": "gk_ratio({0}, {1})",
+    "matern": "gk_matern({0}, {1})",
+    **{f: f"{f}({{0}})" for f in ("sqrt", "exp", "log", "sin", "cos", "tanh")},
+}
+# One column's term of a quantity computed from differences.
+_TERMS = {
+    "sqeuclidean": "(a - b) * (a - b)",
+    "l1": "abs(a - b)",
+    "dot": "a * b",
+    "chi2": "(a - b) * (a - b) / (a + b + T(1e-30))",
+}
+CTYPES = {"float32": "float", "float64": "double"}
+
+
+def _token(token):
+    return token if token[0] in "spt" else f"T({token})"
+
+
+def element(program):
+    """``__device__ T element(...)`` of a program."""
+    args = [f"T s{i}" for i in range(len(program.pair_leaves + program.row_leaves))]
+    args += [f"T p{i}" for i in range(len(program.params))]
+    lines = [
+        f"  const T {target} = {_OPS[op].format(*map(_token, operands))};"
+        for target, op, operands in program.statements
+    ]
+    body = "\n".join([*lines, f"  return {_token(program.result)};"])
+    return f"__device__ __forceinline__ T element({', '.join(args)}) {{\n{body}\n}}\n"
+
+
+def _leaf(i, leaf, kind):
+    """Kernel arguments and code of one pairwise quantity ``s{i}``."""
+    x, z = f"const T* __restrict__ x{i}", f"const T* __restrict__ z{i}"
+    if kind == "direct":
+        return [x, z, f"int d{i}", f"long long ld{i}"], f"""
+    T s{i} = 0;
+    for (int k = 0; k < d{i}; ++k) {{
+      const T a = x{i}[(long long)i * d{i} + k], b = z{i}[k * ld{i} + j];
+      s{i} += {_TERMS[leaf.metric]};
+    }}"""
+    products = f"const T* S{i}"
+    if leaf.metric == "dot":
+        return [products], f"\n    const T s{i} = S{i}[at];"
+    norms = [f"const T* __restrict__ nx{i}", f"const T* __restrict__ nz{i}"]
+    # A distance far below the norms has lost its digits: take the differences.
+    return [products, x, z, *norms, f"int d{i}"], f"""
+    const T n{i} = nx{i}[i] + nz{i}[j];
+    T s{i} = n{i} - 2 * S{i}[at];
+    if (s{i} < CLOSE * n{i}) {{
+      s{i} = 0;
+      for (int k = 0; k < d{i}; ++k) {{
+        const T t = x{i}[(long long)i * d{i} + k] - z{i}[(long long)j * d{i} + k];
+        s{i} += t * t;
+      }}
+    }}"""
+
+
+@cache
+def _header():
+    return resources.files(__package__).joinpath("math.cuh").read_text()
+
+
+def tile_source(program, dtype, kinds):
+    """CUDA source of ``kernel_tile``.
+
+    Parameters
+    ----------
+    program : Program
+    dtype : {"float32", "float64"}
+    kinds : tuple of {"product", "direct"}
+        How each pairwise leaf comes: from a matrix product made before, or from
+        differences inside the kernel.
+    """
+    arguments, code = [], []
+    for i, (leaf, kind) in enumerate(zip(program.pair_leaves, kinds, strict=True)):
+        more, text = _leaf(i, leaf, kind)
+        arguments += more
+        code.append(text)
+    first = len(program.pair_leaves)
+    for i, leaf in enumerate(program.row_leaves, first):
+        arguments.append(f"const T* __restrict__ r{i}")
+        code.append(f"\n    const T s{i} = r{i}[{'i' if leaf.metric == 'norm_x' else 'j'}];")
+    values = [f"s{i}" for i in range(first + len(program.row_leaves))]
+    values += [f"p[{i}]" for i in range(len(program.params))]
+    close = "1e-3f" if dtype == "float32" else "1e-9"
+    return f"""typedef {CTYPES[dtype]} T;
+#define CLOSE T({close})
+{_header()}
+{element(program)}
+extern "C" __global__ void kernel_tile(
+    {", ".join([*arguments, "const T* __restrict__ p", "T* out", "int rows", "int cols"])}) {{
+  const int j = blockIdx.x * blockDim.x + threadIdx.x;
+  if (j >= cols) return;
+  for (int i = blockIdx.y; i < rows; i += gridDim.y) {{
+    const long long at = (long long)i * cols + j;{"".join(code)}
+    out[at] = element({", ".join(values)});
+  }}
+}}
+"""

@@ -1,0 +1,37 @@
+"""Dense float64 factorisations on a GPU; see `gpkern.cpu.linalg`."""
+
+from __future__ import annotations
+
+import cupy as cp
+import numpy as np
+from cupyx.scipy.linalg import solve_triangular
+
+
+def cholesky(A):
+    """Upper factor R with ``R.T @ R = A``."""
+    # CuPy returns NaN where LAPACK reports failure.
+    R = cp.linalg.cholesky(A).T
+    if not bool(cp.isfinite(R[-1, -1])):
+        raise np.linalg.LinAlgError("matrix is not positive definite")
+    return R
+
+
+def solve_upper(R, B, transposed=False):
+    """``R^-1 B`` for an upper triangle, or ``R^-T B``."""
+    return solve_triangular(R, B, lower=False, trans=1 if transposed else 0)
+
+
+def eigh(A):
+    """Eigenvalues in descending order and eigenvectors of a symmetric matrix."""
+    values, vectors = cp.linalg.eigh(A)
+    return values[::-1], cp.ascontiguousarray(vectors[:, ::-1])
+
+
+def orthonormal(A):
+    """Orthonormal basis of the columns of A."""
+    return cp.linalg.qr(A)[0]
+
+
+def least_squares(A, B):
+    """Least-squares solution of smallest norm of a symmetric system."""
+    return cp.linalg.lstsq(A, B, rcond=None)[0]

@@ -1,0 +1,273 @@
+"""A kernel matrix on a GPU, as reductions over tiles made by cuBLAS and one kernel.
+
+A tile is written once by the matrix product (or by nothing, for distances from
+differences), turned into kernel values in place by one generated CUDA kernel, and
+read once by the reduction.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, wraps
+
+import cupy as cp
+import numpy as np
+
+from . import codegen, runtime
+from ..cpu.points import View
+from .points import Points, centre_of
+
+# Up to this many columns a distance is computed from differences.
+DIRECT_COLUMNS = 24
+TILE_ROWS, TILE_COLUMNS = 4096, 8192
+THREADS = 256
+
+
+@lru_cache(maxsize=256)
+def _compiled(source):
+    return cp.RawModule(code=source, options=("-std=c++17",)).get_function(
+        "kernel_tile"
+    )
+
+
+def _on_device(method):
+    """Run a method on the matrix's GPU; out of memory means smaller tiles."""
+
+    @wraps(method)
+    def run(self, *args, **kwargs):
+        with cp.cuda.Device(self.device_id):
+            while True:
+                try:
+                    return method(self, *args, **kwargs)
+                except cp.cuda.memory.OutOfMemoryError:
+                    if self.tile_rows <= 64:
+                        raise
+                    cp.get_default_memory_pool().free_all_blocks()
+                    self.tile_rows //= 2
+
+    return run
+
+
+class Matrix:
+    """K(X, Z) on a GPU; see `gpkern.cpu.matrix.Matrix` for the parameters."""
+
+    def __init__(self, program, opaque, X, Z, dtype, budget, other=None):
+        self.program, self.opaque = program, opaque
+        self.dtype = np.dtype(dtype)
+        self.device_id = cp.cuda.runtime.getDevice()
+        self.budget = int(budget or runtime.free_bytes() * 0.6)
+        self.symmetric = Z is None
+        if other is None:
+            target = X if Z is None else Z
+            self._check_signs(X, Z)
+            self.Z = self._points(target, centre_of(target))
+            self.tile_rows = self._tile_rows()
+        else:
+            self._check_signs(X, None)
+            self.Z, self.tile_rows = other.Z, other.tile_rows
+            self.device_id = other.device_id
+        self.X = self.Z if self.symmetric else self._points(X, self.Z.centre)
+        self.shape = (self.X.shape[0], self.Z.shape[0])
+
+    def _tile_rows(self):
+        leaves = max(1, len(self.program.pair_leaves)) if self.program else 2
+        per_row = TILE_COLUMNS * self.dtype.itemsize * leaves
+        return int(min(TILE_ROWS, max(64, self.budget // (4 * per_row))))
+
+    def with_rows(self, X):
+        """The matrix of other rows against the same Z."""
+        return Matrix(
+            self.program, self.opaque, X, self.Z, self.dtype, self.budget, self
+        )
+
+    def transposed(self):
+        """K(Z, X)."""
+        out = object.__new__(Matrix)
+        out.__dict__.update(self.__dict__)
+        out.X, out.Z, out.shape = self.Z, self.X, self.shape[::-1]
+        return out
+
+    def _points(self, source, centre):
+        size = source.shape[0] * source.shape[1] * self.dtype.itemsize
+        return Points(source, self.dtype, centre, keep=size <= self.budget // 2)
+
+    def _check_signs(self, *arrays):
+        leaves = self.program.pair_leaves if self.program else ()
+        if any(v.metric == "chi2" for v in leaves):
+            for a in arrays:
+                if a is not None and a.shape[0] and a.min() < 0:
+                    raise ValueError("a chi2 kernel needs X without negative values")
+
+    # ------------------------------------------------------------------ tiles
+
+    @_on_device
+    def tile(self, i0, i1, j0, j1, out=None, program=None):
+        """Entries ``[i0:i1, j0:j1]``, the diagonal of a symmetric matrix exact."""
+        if self.opaque is not None:
+            block = self.opaque.block(self.X.raw(i0, i1), self.Z.raw(j0, j1))
+            block = cp.asarray(block, dtype=self.dtype)
+            if program is not None:
+                block = cp.log(block)
+        else:
+            block = cp.empty((i1 - i0, j1 - j0), self.dtype) if out is None else out
+            self._fill(block, i0, i1, j0, j1, program or self.program)
+        if self.symmetric and i0 < j1 and j0 < i1:
+            lo, hi = max(i0, j0), min(i1, j1)
+            at = cp.arange(hi - lo)
+            block[at + (lo - i0), at + (lo - j0)] = self._diagonal(lo, hi, program)
+        return block
+
+    def _fill(self, out, i0, i1, j0, j1, program):
+        rows, columns = out.shape
+        if not out.size:
+            return
+        kinds = tuple(self._kind(v) for v in program.pair_leaves)
+        arguments, free = [], [out]  # the first product may live in `out` itself
+        for leaf, kind in zip(program.pair_leaves, kinds, strict=True):
+            centred = leaf.metric in ("sqeuclidean", "l1")
+            x, nx = self.X.take(View(leaf.scale, centred), i0, i1)
+            if kind == "direct":
+                z, _ = self.Z.take(View(leaf.scale, centred, columns=True), j0, j1)
+                stride = z.strides[0] // z.itemsize
+                arguments += [x, z, np.int32(x.shape[1]), np.int64(stride)]
+                continue
+            z, nz = self.Z.take(View(leaf.scale, centred), j0, j1)
+            product = free.pop() if free else cp.empty_like(out)
+            cp.matmul(x, z.T, out=product)
+            arguments.append(product)
+            if leaf.metric == "sqeuclidean":
+                arguments += [x, z, nx, nz, np.int32(x.shape[1])]
+        for leaf in program.row_leaves:
+            side, span = (
+                (self.X, (i0, i1)) if leaf.metric == "norm_x" else (self.Z, (j0, j1))
+            )
+            arguments.append(side.take(View(leaf.scale), *span)[1])
+        params = cp.asarray(program.params.astype(self.dtype))
+        source = codegen.tile_source(program, self.dtype.name, kinds)
+        grid = (-(-columns // THREADS), min(rows, 65535))
+        arguments += [params, out, np.int32(rows), np.int32(columns)]
+        _compiled(source)(grid, (THREADS,), tuple(arguments))
+
+    def _kind(self, leaf):
+        """Whether a leaf comes from a matrix product or from differences."""
+        by_product = leaf.metric == "dot" or (
+            leaf.metric == "sqeuclidean" and self.X.shape[1] > DIRECT_COLUMNS
+        )
+        return "product" if by_product else "direct"
+
+    # ------------------------------------------------------------- reductions
+
+    def _strips(self, start=0):
+        for i0 in range(start, self.shape[0], self.tile_rows):
+            yield i0, min(i0 + self.tile_rows, self.shape[0])
+
+    def _columns(self, j0=0):
+        for a in range(j0, self.shape[1], TILE_COLUMNS):
+            yield a, min(a + TILE_COLUMNS, self.shape[1])
+
+    def _buffer(self):
+        width = min(TILE_COLUMNS, self.shape[1])
+        return cp.empty(min(self.tile_rows, self.shape[0]) * width, self.dtype)
+
+    @_on_device
+    def matmat(self, V):
+        """K @ V, shape (n, c)."""
+        V = cp.ascontiguousarray(cp.asarray(V, dtype=self.dtype))
+        if self.symmetric and self.shape[0] > self.tile_rows and self._by_product:
+            return self._symmetric_matmat(V)
+        out = cp.empty((self.shape[0], V.shape[1]), self.dtype)
+        buffer = self._buffer()
+        for i0, i1 in self._strips():
+            total = cp.zeros((i1 - i0, V.shape[1]))
+            for a, b in self._columns():
+                block = buffer[: (i1 - i0) * (b - a)].reshape(i1 - i0, b - a)
+                total += self.tile(i0, i1, a, b, block) @ V[a:b]
+            out[i0:i1] = total
+        return out
+
+    @property
+    def _by_product(self):
+        leaves = self.program.pair_leaves if self.program else ()
+        return any(self._kind(v) == "product" for v in leaves)
+
+    def _symmetric_matmat(self, V):
+        """Each tile above the diagonal serves both of its sides."""
+        total = cp.zeros((self.shape[0], V.shape[1]))
+        buffer = self._buffer()
+        for i0, i1 in self._strips():
+            total[i0:i1] += self.tile(i0, i1, i0, i1) @ V[i0:i1]
+            for a, b in self._columns(i1):
+                block = buffer[: (i1 - i0) * (b - a)].reshape(i1 - i0, b - a)
+                K = self.tile(i0, i1, a, b, block)
+                total[i0:i1] += K @ V[a:b]
+                total[a:b] += K.T @ V[i0:i1]
+        return total.astype(self.dtype)
+
+    @_on_device
+    def normal_matmat(self, V, targets=None, weights=None):
+        """``K.T @ U`` and ``U = weights * (K @ V - targets)``, K computed once."""
+        n, m = self.shape
+        V = cp.ascontiguousarray(cp.asarray(V, dtype=self.dtype))
+        share = self.budget // (4 * m * self.dtype.itemsize)
+        height = int(max(1, min(self.tile_rows, n, share)))
+        U = cp.empty((n, V.shape[1]), self.dtype)
+        total = cp.zeros((m, V.shape[1]))
+        panel = cp.empty((height, m), self.dtype)
+        for i0 in range(0, n, height):
+            i1 = min(i0 + height, n)
+            K = self.tile(i0, i1, 0, m, panel[: i1 - i0])
+            u = K @ V
+            if targets is not None:
+                u -= targets[i0:i1]
+            if weights is not None:
+                u *= weights[i0:i1, None]
+            U[i0:i1] = u
+            total += K.T @ u
+        return total.astype(self.dtype), U
+
+    @_on_device
+    def logsumexp(self, log_weights=None):
+        """Row log-sum-exp of log K + log_weights, shape (n,), float64."""
+        n, m = self.shape
+        logw = cp.zeros(m) if log_weights is None else cp.asarray(log_weights)
+        logw = logw.astype(self.dtype)
+        out = cp.empty(n)
+        buffer = self._buffer()
+        program = self.program.log if self.opaque is None else self.opaque
+        for i0, i1 in self._strips():
+            peak, total = cp.full(i1 - i0, -np.inf), cp.zeros(i1 - i0)
+            for a, b in self._columns():
+                block = buffer[: (i1 - i0) * (b - a)].reshape(i1 - i0, b - a)
+                L = self.tile(i0, i1, a, b, block, program)
+                L += logw[a:b]
+                top = cp.maximum(peak, L.max(axis=1))
+                shift = cp.where(cp.isneginf(top), 0.0, top)
+                L -= shift.astype(self.dtype)[:, None]
+                # The shift is rounded in L: put the same rounding into the sum.
+                rest = shift - shift.astype(self.dtype)
+                part = cp.exp(L, out=L).sum(axis=1, dtype=np.float64)
+                total = total * cp.exp(peak - shift) + part * cp.exp(-rest)
+                peak = top
+            out[i0:i1] = peak + cp.log(total)
+        return out
+
+    @_on_device
+    def diagonal(self):
+        """Entries (i, i) of a square matrix."""
+        n = min(self.shape)
+        if self.symmetric:
+            return cp.asarray(self._diagonal(0, n)).astype(self.dtype)
+        out = cp.empty(n, self.dtype)
+        for i0 in range(0, n, 512):
+            i1 = min(i0 + 512, n)
+            out[i0:i1] = cp.diagonal(self.tile(i0, i1, i0, i1))
+        return out
+
+    def _diagonal(self, lo, hi, program=None):
+        if self.opaque is not None:
+            values = cp.asarray(self.opaque.diagonal(self.X.raw(lo, hi)))
+            return values if program is None else cp.log(values)
+        return cp.asarray(
+            (program or self.program).diagonal(
+                hi - lo, lambda scale: self.X.take(View(scale), lo, hi)[1]
+            )
+        )
