@@ -21,6 +21,7 @@ def is_sliceable(X):
     """Whether X is an array that is read in slices: HDF5, Zarr and the like."""
     return (
         not isinstance(X, np.ndarray)
+        and not is_cupy(X)
         and not sparse.issparse(X)
         and not hasattr(X, "iloc")
         and not hasattr(X, "__array_namespace__")
