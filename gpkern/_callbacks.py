@@ -48,9 +48,7 @@ class EpochCallbacks:
         if self.epoch is None:
             return False
         epoch, self.epoch = self.epoch, None
-        return epoch.call_on_fit_task_end(
-            estimator=self.estimator, metadata=metadata
-        )
+        return epoch.call_on_fit_task_end(estimator=self.estimator, metadata=metadata)
 
     def end(self):
         """End of the fit."""

@@ -88,9 +88,7 @@ def select(device=None, *arrays):
     if device is None:
         device = f"cuda:{on_gpu[0].device.id}" if on_gpu else "cpu"
     if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise ValueError(
-            f"device={device!r} must be None, 'cpu', 'cuda' or 'cuda:N'"
-        )
+        raise ValueError(f"device={device!r} must be None, 'cpu', 'cuda' or 'cuda:N'")
     if device == "cpu":
         if on_gpu:
             raise ValueError(

@@ -170,7 +170,7 @@ class KernelOperator(_Reductions, LinearOperator):
     >>> K.shape
     (5, 5)
     >>> (K @ np.ones(5)).round(3)
-    array([3.135, 3.753, 3.982, 3.753, 3.135])
+    array([2.949, 3.696, 3.978, 3.696, 2.949])
     >>> bool(np.allclose(K @ np.ones(5), K.row_sum()))
     True
     """
@@ -180,9 +180,7 @@ class KernelOperator(_Reductions, LinearOperator):
         if Z is not None:
             Z = check_rows(Z, "Z")
             if X.shape[1] != Z.shape[1]:
-                raise ValueError(
-                    f"X has {X.shape[1]} columns and Z has {Z.shape[1]}"
-                )
+                raise ValueError(f"X has {X.shape[1]} columns and Z has {Z.shape[1]}")
         return make_operator(kernel, X, Z, device, memory_budget)
 
     def __init__(self, *args, **kwargs):

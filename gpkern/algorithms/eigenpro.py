@@ -287,9 +287,7 @@ def iterative_projection(kernel, Z, device, n_components, n_subsamples, random_s
     step = preconditioner.step(batch)
 
     def project(h):
-        model = AllCentres(
-            operator, subsample, preconditioner, device.xp.zeros_like(h)
-        )
+        model = AllCentres(operator, subsample, preconditioner, device.xp.zeros_like(h))
         order = random_state.permutation(p)
         for start in range(0, p, batch):
             rows = device.xp.asarray(np.sort(order[start : start + batch]))

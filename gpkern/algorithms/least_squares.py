@@ -89,8 +89,9 @@ def conjugate_gradients(apply, B, precondition, tol, max_iter, xp):
     size = xp.maximum(xp.sqrt((B * B).sum(axis=0)), np.finfo(np.float64).tiny)
     S = precondition(R)
     P, rs = S.copy(), (R * S).sum(axis=0)
-    best, best_X, stalled = np.inf, X.copy(), 0
-    for n_iter in range(1, max_iter + 1):
+    best, best_X, stalled, n_iter = np.inf, X.copy(), 0, 0
+    while n_iter < max_iter:
+        n_iter += 1
         Q = apply(P)
         curvature = (P * Q).sum(axis=0)
         # A finished column has P = 0: leave it where it is.
@@ -221,9 +222,7 @@ def solve_pcg(operator, X, Y, alpha, sample_weight, tol, max_iter, random_state)
         return (product if root is None else root * product) + penalty * P
 
     rank = preconditioner_rank(operator.shape[0])
-    precondition = nystrom_preconditioner(
-        operator, X, rank, alpha, root, random_state
-    )
+    precondition = nystrom_preconditioner(operator, X, rank, alpha, root, random_state)
     coef, n_iter, residual = conjugate_gradients(
         apply, B, precondition, tol, max_iter, xp
     )

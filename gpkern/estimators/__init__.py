@@ -1,4 +1,4 @@
-"""scikit-learn estimators: validate, make an operator, run an algorithm, keep attributes."""
+"""scikit-learn estimators: validate, run an algorithm, keep its results."""
 
 from ._eigenpro import EigenProClassifier, EigenProRegressor
 from ._kernel_ridge import KernelRidge, KernelRidgeClassifier

@@ -130,10 +130,13 @@ def check_targets(y, n, estimator):
     return y
 
 
-def check_labels(y, n):
+def check_labels(y, n, estimator):
     """Class labels as a one-dimensional NumPy array."""
     if y is None:
-        raise ValueError("a classifier requires y to be passed, but y is None.")
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y "
+            "is None."
+        )
     y = to_numpy_or_cupy(y)
     y = column_or_1d(y.get() if is_cupy(y) else y, warn=True)
     check_consistent_length(np.empty(n), y)

@@ -285,7 +285,7 @@ class EigenProClassifier(ClassifierMixin, _EigenPro):
         """
         kind = ArrayKind(X)
         X = check_fit_X(self, X)
-        y = check_labels(y, X.shape[0])
+        y = check_labels(y, X.shape[0], self)
         check_classification_targets(y)
         classes, codes = np.unique(y, return_inverse=True)
         if len(classes) < 2:
@@ -324,13 +324,12 @@ class EigenProClassifier(ClassifierMixin, _EigenPro):
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         known = np.unique(np.asarray(classes)) if first else self.classes_
-        if not first and classes is not None:
-            if not np.array_equal(np.unique(np.asarray(classes)), known):
-                raise ValueError(
-                    f"classes={classes!r} differs from those of the first call, {known}"
-                )
+        if classes is not None and not np.array_equal(np.unique(classes), known):
+            raise ValueError(
+                f"classes={classes!r} differs from those of the first call, {known}"
+            )
         X = check_fit_X(self, X) if first else check_predict_X(self, X)
-        y = check_labels(y, X.shape[0])
+        y = check_labels(y, X.shape[0], self)
         unseen = np.setdiff1d(y, known)
         if len(unseen):
             raise ValueError(
@@ -339,7 +338,9 @@ class EigenProClassifier(ClassifierMixin, _EigenPro):
         codes = np.searchsorted(known, y)
         if first:
             self.classes_, self.calibration_ = known, None
-        self._partial_fit_rows(X, _indicators(codes, len(known), working_dtype(X)), kind)
+        self._partial_fit_rows(
+            X, _indicators(codes, len(known), working_dtype(X)), kind
+        )
         return self
 
     def decision_function(self, X):

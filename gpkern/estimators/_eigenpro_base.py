@@ -30,7 +30,11 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
 
     _parameter_constraints = {
         "kernel": [StrOptions(set(KERNEL_NAMES)), Kernel, callable],
-        "gamma": [Interval(Real, 0, None, closed="neither"), StrOptions({"scale"}), None],
+        "gamma": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"scale"}),
+            None,
+        ],
         "length_scale": [
             Interval(Real, 0, None, closed="neither"),
             StrOptions({"median", "scale"}),

@@ -6,11 +6,16 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
+from sklearn import get_config
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MultiOutputMixin,
+    RegressorMixin,
+    _fit_context,
+)
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.preprocessing import LabelBinarizer
-from sklearn import get_config
-from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
@@ -290,8 +295,8 @@ class KernelRidge(MultiOutputMixin, RegressorMixin, _Ridge):
     >>> from gpkern import KernelRidge
     >>> X, y = make_friedman1(2000, noise=0.5, random_state=0)
     >>> model = KernelRidge(alpha=0.1, kernel="rbf", length_scale="median")
-    >>> round(model.fit(X[:1500], y[:1500]).score(X[1500:], y[1500:]), 2)
-    0.98
+    >>> model.fit(X[:1500], y[:1500]).score(X[1500:], y[1500:]) > 0.9
+    True
     """
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -371,8 +376,8 @@ class KernelRidgeClassifier(ClassifierMixin, _Ridge):
     >>> from gpkern import KernelRidgeClassifier
     >>> X, y = load_digits(return_X_y=True)
     >>> model = KernelRidgeClassifier(alpha=1e-3, kernel="rbf", gamma="scale")
-    >>> round(model.fit(X[:1200], y[:1200]).score(X[1200:], y[1200:]), 2)
-    0.97
+    >>> model.fit(X[:1200], y[:1200]).score(X[1200:], y[1200:]) > 0.95
+    True
     """
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -395,7 +400,7 @@ class KernelRidgeClassifier(ClassifierMixin, _Ridge):
         """
         kind = ArrayKind(X)
         X = check_fit_X(self, X)
-        y = check_labels(y, X.shape[0])
+        y = check_labels(y, X.shape[0], self)
         check_classification_targets(y)
         binarizer = LabelBinarizer(neg_label=-1, pos_label=1)
         Y = binarizer.fit_transform(y).astype(working_dtype(X))
@@ -439,7 +444,5 @@ class KernelRidgeClassifier(ClassifierMixin, _Ridge):
             Labels.
         """
         values, kind, device = self._values(X)
-        index = (
-            values.argmax(axis=1) if values.shape[1] > 1 else (values[:, 0] > 0) * 1
-        )
+        index = values.argmax(axis=1) if values.shape[1] > 1 else (values[:, 0] > 0) * 1
         return labels_out(self.classes_, index, kind, device)

@@ -43,18 +43,23 @@ def _leaf(i, leaf, kind):
     """Kernel arguments and code of one pairwise quantity ``s{i}``."""
     x, z = f"const T* __restrict__ x{i}", f"const T* __restrict__ z{i}"
     if kind == "direct":
-        return [x, z, f"int d{i}", f"long long ld{i}"], f"""
+        return (
+            [x, z, f"int d{i}", f"long long ld{i}"],
+            f"""
     T s{i} = 0;
     for (int k = 0; k < d{i}; ++k) {{
       const T a = x{i}[(long long)i * d{i} + k], b = z{i}[k * ld{i} + j];
       s{i} += {_TERMS[leaf.metric]};
-    }}"""
+    }}""",
+        )
     products = f"const T* S{i}"
     if leaf.metric == "dot":
         return [products], f"\n    const T s{i} = S{i}[at];"
     norms = [f"const T* __restrict__ nx{i}", f"const T* __restrict__ nz{i}"]
     # A distance far below the norms has lost its digits: take the differences.
-    return [products, x, z, *norms, f"int d{i}"], f"""
+    return (
+        [products, x, z, *norms, f"int d{i}"],
+        f"""
     const T n{i} = nx{i}[i] + nz{i}[j];
     T s{i} = n{i} - 2 * S{i}[at];
     if (s{i} < CLOSE * n{i}) {{
@@ -63,7 +68,8 @@ def _leaf(i, leaf, kind):
         const T t = x{i}[(long long)i * d{i} + k] - z{i}[(long long)j * d{i} + k];
         s{i} += t * t;
       }}
-    }}"""
+    }}""",
+    )
 
 
 @cache
@@ -90,16 +96,19 @@ def tile_source(program, dtype, kinds):
     first = len(program.pair_leaves)
     for i, leaf in enumerate(program.row_leaves, first):
         arguments.append(f"const T* __restrict__ r{i}")
-        code.append(f"\n    const T s{i} = r{i}[{'i' if leaf.metric == 'norm_x' else 'j'}];")
+        code.append(
+            f"\n    const T s{i} = r{i}[{'i' if leaf.metric == 'norm_x' else 'j'}];"
+        )
     values = [f"s{i}" for i in range(first + len(program.row_leaves))]
     values += [f"p[{i}]" for i in range(len(program.params))]
+    arguments += ["const T* __restrict__ p", "T* out", "int rows", "int cols"]
     close = "1e-3f" if dtype == "float32" else "1e-9"
     return f"""typedef {CTYPES[dtype]} T;
 #define CLOSE T({close})
 {_header()}
 {element(program)}
 extern "C" __global__ void kernel_tile(
-    {", ".join([*arguments, "const T* __restrict__ p", "T* out", "int rows", "int cols"])}) {{
+    {", ".join(arguments)}) {{
   const int j = blockIdx.x * blockDim.x + threadIdx.x;
   if (j >= cols) return;
   for (int i = blockIdx.y; i < rows; i += gridDim.y) {{

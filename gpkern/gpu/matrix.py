@@ -12,8 +12,8 @@ from functools import lru_cache, wraps
 import cupy as cp
 import numpy as np
 
-from . import codegen, runtime
 from ..cpu.points import View
+from . import codegen, runtime
 from .points import Points, centre_of
 
 # Up to this many columns a distance is computed from differences.

@@ -56,7 +56,9 @@ class Points:
             rows = rows.toarray()
         rows = cp.asarray(rows if is_cupy(rows) else np.asarray(rows))
         d = self.shape[1]
-        centre = self.centre if view.centred and self.centre is not None else np.zeros(d)
+        centre = (
+            self.centre if view.centred and self.centre is not None else np.zeros(d)
+        )
         factor = np.ones(d) if view.scale is None else 1.0 / np.array(view.scale)
         out = cp.empty(rows.shape, self.dtype)
         _shift_scale(rows, cp.asarray(centre), cp.asarray(factor), out)

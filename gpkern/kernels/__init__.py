@@ -17,7 +17,7 @@ from sklearn.gaussian_process.kernels import (
     WhiteKernel,
 )
 
-from . import compose as _compose  # registers its formulas
+from . import compose as _compose  # noqa: F401  (registers its formulas)
 from .base import FormulaKernel
 from .dot_product import Cosine, Polynomial, Sigmoid
 from .pair import Pair, states

@@ -62,7 +62,8 @@ class FormulaKernel(Kernel):
 
         X = np.atleast_2d(np.asarray(X, dtype=np.float64))
         return Program.of(self).diagonal(
-            len(X), lambda scale: np.square(X if scale is None else X / np.array(scale)).sum(1)
+            len(X),
+            lambda scale: np.square(X if scale is None else X / np.array(scale)).sum(1),
         )
 
     def __call__(self, X, Y=None, eval_gradient=False):

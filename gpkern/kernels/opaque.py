@@ -30,7 +30,12 @@ class MatrixCallable:
         diag = getattr(self.function, "diag", None)
         if diag is not None:
             return diag(X)
-        return np.array([np.ravel(self.block(X[i : i + 1], X[i : i + 1]))[0] for i in range(X.shape[0])])
+        return np.array(
+            [
+                np.ravel(self.block(X[i : i + 1], X[i : i + 1]))[0]
+                for i in range(X.shape[0])
+            ]
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -125,7 +125,9 @@ def resolve_kernel(
                     f"kernel={kernel!r} has no length_scale; set gamma instead"
                 )
             return RBF(length) if kernel == "rbf" else Laplacian(length)
-        params["gamma"] = _gamma(gamma, X) if kernel != "chi2" else (gamma if numeric_gamma else None)
+        params["gamma"] = (
+            _gamma(gamma, X) if kernel != "chi2" else (gamma if numeric_gamma else None)
+        )
         params |= kernel_params or {}
         return from_name(kernel, n_features=X.shape[1], **params)
     if isinstance(kernel, Kernel):
