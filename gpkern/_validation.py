@@ -42,9 +42,9 @@ def check_rows(X, name="X"):
         if X.dtype.kind not in "fiub":
             raise ValueError(f"{name} has dtype {X.dtype}; it must hold real numbers")
         return X
-    return check_array(
-        X, accept_sparse="csr", dtype=[np.float64, np.float32], input_name=name
-    )
+    half = getattr(X, "dtype", None) == np.float16
+    dtype = np.float32 if half else FLOATS
+    return check_array(X, accept_sparse="csr", dtype=dtype, input_name=name)
 
 
 def _check_cupy(X, name):

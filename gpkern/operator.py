@@ -31,17 +31,22 @@ class _Reductions:
         """
         return _wrap(self.matrix_.with_rows(X), self.kernel, self.device)
 
+    def __reduce__(self):
+        return _wrap, (self.matrix_, self.kernel, self.device)
+
     def _matmat(self, V):
+        if V.dtype.kind == "c":
+            return self._matmat(V.real) + 1j * self._matmat(V.imag)
         return self.matrix_.matmat(V)
 
     def _matvec(self, v):
-        return self.matrix_.matmat(v.reshape(-1, 1))
+        return self._matmat(v.reshape(-1, 1))
 
     def _rmatmat(self, U):
-        return self.matrix_.transposed().matmat(U)
+        return self._adjoint()._matmat(U)
 
     def _rmatvec(self, u):
-        return self.matrix_.transposed().matmat(u.reshape(-1, 1))
+        return self._rmatmat(u.reshape(-1, 1))
 
     def _adjoint(self):
         return _wrap(self.matrix_.transposed(), self.kernel, self.device)
@@ -65,26 +70,50 @@ class _Reductions:
         residual : array of shape (n_rows, c)
             U.
         """
+        n, m = self.shape
+        c = V.shape[1] if len(V.shape) == 2 else "c"
+        V = self._operand("V", V, m, c)
+        if targets is not None:
+            targets = self._operand("targets", targets, n, c)
+        if weights is not None:
+            weights = self._operand("weights", weights, n)
         return self.matrix_.normal_matmat(V, targets, weights)
+
+    def _operand(self, name, array, *shape):
+        """The array on this device; an error when it has another shape."""
+        array = self.device.xp.asarray(array)
+        if array.shape != shape:
+            wanted = ", ".join(map(str, shape))
+            raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
+        return array
 
     def row_sum(self, weights=None):
         """``sum_j weights_j k(x_i, z_j)`` for each row i, shape (n_rows,)."""
-        xp = self.device.xp
+        m = self.shape[1]
         if weights is None:
-            weights = xp.ones(self.shape[1], self.dtype)
-        return self.matrix_.matmat(xp.asarray(weights).reshape(-1, 1))[:, 0]
+            weights = self.device.xp.ones(m, self.dtype)
+        weights = self._operand("weights", weights, m)
+        return self._matmat(weights.reshape(-1, 1))[:, 0]
 
     def row_logsumexp(self, log_weights=None):
         """``log sum_j exp(log_weights_j) k(x_i, z_j)`` for each row, float64.
 
-        Streaming; exact far beyond the range of exp. Kernels with negative values
-        have no logarithm.
+        Streaming; exact far beyond the range of exp, except that a sum of kernels
+        underflows where all its terms do. Kernels with negative values have no
+        logarithm.
+
+        Parameters
+        ----------
+        log_weights : array of shape (n_cols,), default=None
+            -inf leaves a column out.
 
         Raises
         ------
         ValueError
             When the kernel takes negative values on this data.
         """
+        if log_weights is not None:
+            log_weights = self._operand("log_weights", log_weights, self.shape[1])
         out = self.matrix_.logsumexp(log_weights)
         if self.device.xp.isnan(out).any():
             raise ValueError(
@@ -158,7 +187,7 @@ class KernelOperator(_Reductions, LinearOperator):
     ----------
     shape : tuple of int
     dtype : dtype
-        float32 for float32 data, otherwise float64.
+        float32 when all data is float32 or float16, otherwise float64.
 
     Examples
     --------

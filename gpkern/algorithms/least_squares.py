@@ -111,14 +111,18 @@ def conjugate_gradients(apply, B, precondition, tol, max_iter, xp):
         new = (R * S).sum(axis=0)
         P = S + xp.where(rs > 0, new / xp.where(rs > 0, rs, 1.0), 0.0) * P
         rs = new
-    if best > tol:
+    return best_X, n_iter, best
+
+
+def warn_above(tol, residual):
+    """Say that conjugate gradients ended early."""
+    if residual > tol:
         warnings.warn(
-            f"conjugate gradients stopped at a relative residual of {best:.1e}, above "
-            f"tol={tol:.1e}: raise max_iter or tol, or use a larger alpha",
+            f"conjugate gradients stopped at a relative residual of {residual:.1e}, "
+            f"above tol={tol:.1e}: raise max_iter or tol, or use a larger alpha",
             ConvergenceWarning,
             stacklevel=2,
         )
-    return best_X, n_iter, best
 
 
 def preconditioner_rank(n):
@@ -226,6 +230,7 @@ def solve_pcg(operator, X, Y, alpha, sample_weight, tol, max_iter, random_state)
     coef, n_iter, residual = conjugate_gradients(
         apply, B, precondition, tol, max_iter, xp
     )
+    warn_above(tol, residual)
     if root is not None:
         coef = coef * root
     return coef.astype(operator.dtype), n_iter, residual
@@ -321,4 +326,5 @@ def solve_falkon(operator, Z, Y, alpha, sample_weight, tol, max_iter):
         )
         out[:, columns] = inner(beta)
         worst, iterations = max(worst, residual), max(iterations, n_iter)
+    warn_above(tol, worst)
     return out.astype(operator.dtype), iterations, worst

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 
 from . import expr as ex
-from .pair import formula_of
+from .pair import Pair
 
 
 class FormulaKernel(Kernel):
@@ -53,7 +53,7 @@ class FormulaKernel(Kernel):
 
     def is_stationary(self):
         """Whether k(x, z) depends on x - z alone."""
-        metrics = {v.metric for v in ex.leaves(formula_of(self))}
+        metrics = {v.metric for v in ex.leaves(self.formula(Pair(self)))}
         return metrics <= {"sqeuclidean", "l1", "same"}
 
     def diag(self, X):
@@ -61,7 +61,7 @@ class FormulaKernel(Kernel):
         from .program import Program
 
         X = np.atleast_2d(np.asarray(X, dtype=np.float64))
-        return Program.of(self).diagonal(
+        return Program.of_formula(self.formula(Pair(self))).diagonal(
             len(X),
             lambda scale: np.square(X if scale is None else X / np.array(scale)).sum(1),
         )
@@ -85,7 +85,7 @@ class FormulaKernel(Kernel):
         """
         X = np.atleast_2d(np.asarray(X, dtype=np.float64))
         Z = X if Y is None else np.atleast_2d(np.asarray(Y, dtype=np.float64))
-        expr = formula_of(self)
+        expr = self.formula(Pair(self))
         same = np.eye(len(X)) if Y is None else 0.0
         K = dense(expr, X, Z, same)
         if not eval_gradient:
@@ -166,5 +166,5 @@ def _log_gradients(expr, name, X, same):
             inner = -2.0 * delta**2 if leaf.metric == "sqeuclidean" else -delta
             # A rough kernel has an infinite slope where the rows meet, but there
             # the inner derivative is zero, and so is the product's limit.
-            out.append(np.where(inner == 0, 0.0, d * inner))
+            out.append(np.multiply(d, inner, out=np.zeros_like(d), where=inner != 0))
     return out

@@ -36,6 +36,8 @@ def _(kernel, pair):
 def _(kernel, pair):
     from .resolve import from_name
 
+    if not isinstance(kernel.metric, str):
+        raise TypeError("PairwiseKernel of a callable states no formula")
     named = from_name(
         kernel.metric, gamma=kernel.gamma, **(kernel.pairwise_kernels_kwargs or {})
     )

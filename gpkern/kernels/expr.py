@@ -13,6 +13,7 @@ identity and a recursion of any depth stays linear in size.
 from __future__ import annotations
 
 import math
+import threading
 import weakref
 from dataclasses import dataclass
 from functools import reduce
@@ -20,6 +21,7 @@ from functools import reduce
 import numpy as np
 
 _INTERNED: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+_interning = threading.Lock()
 
 
 class Expr:
@@ -32,14 +34,15 @@ class Expr:
 
     def __new__(cls, op, args=(), value=None):
         key = (op, args, value)
-        node = _INTERNED.get(key)
-        if node is None:
-            node = object.__new__(cls)
-            node.op, node.args, node.value = op, args, value
-            # Uniform: the same number for every pair, so computed once on the host.
-            node.is_uniform = op != "leaf" and all(a.is_uniform for a in args)
-            _INTERNED[key] = node
-        return node
+        with _interning:
+            node = _INTERNED.get(key)
+            if node is None:
+                node = object.__new__(cls)
+                node.op, node.args, node.value = op, args, value
+                # Uniform: the same for every pair, so computed once on the host.
+                node.is_uniform = op != "leaf" and all(a.is_uniform for a in args)
+                _INTERNED[key] = node
+            return node
 
     def __reduce__(self):
         return Expr, (self.op, self.args, self.value)
@@ -262,7 +265,7 @@ _NUMPY = {
 
 
 def evaluate(expr, values):
-    """Value of `expr`, by NumPy.
+    """Value of `expr`, by NumPy; infinite and undefined values raise no warning.
 
     Parameters
     ----------
@@ -275,16 +278,17 @@ def evaluate(expr, values):
     ndarray or float
     """
     done = {}
-    for node in nodes(expr):
-        if node.op == "literal":
-            out = node.value
-        elif node.op == "hyper":
-            out = node.value[1]
-        elif node.op == "leaf":
-            out = values[node.value]
-        else:
-            out = _NUMPY[node.op](*(done[id(a)] for a in node.args))
-        done[id(node)] = out
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for node in nodes(expr):
+            if node.op == "literal":
+                out = node.value
+            elif node.op == "hyper":
+                out = node.value[1]
+            elif node.op == "leaf":
+                out = values[node.value]
+            else:
+                out = _NUMPY[node.op](*(done[id(a)] for a in node.args))
+            done[id(node)] = out
     return done[id(expr)]
 
 
@@ -361,15 +365,44 @@ def diff(expr, wrt):
     return done.get(id(expr), literal(0.0))
 
 
+def _never_negative(expr):
+    """Whether the form of `expr` alone rules out negative values."""
+    signs = {}
+    for n in nodes(expr):
+        match n.op:
+            case "literal":
+                sign = n.value >= 0
+            case "hyper":
+                sign = n.value[1] >= 0
+            case "leaf":
+                sign = n.value.metric != "dot"
+            case "exp" | "sqrt" | "matern":
+                sign = True
+            case "add" | "mul" | "ratio":
+                sign = all(signs[id(a)] for a in n.args)
+            case "pow":
+                sign = signs[id(n.args[0])]
+            case _:
+                sign = False
+        signs[id(n)] = sign
+    return signs[id(expr)]
+
+
 def log_of(expr):
-    """Logarithm of a positive expression, without underflow where it can be had."""
+    """Logarithm of an expression: NaN where that is negative.
+
+    Without underflow where it can be had: not through a sum.
+    """
     match expr.op:
         case "exp":
             return expr.args[0]
-        case "mul":
+        case "mul" if any(map(_never_negative, expr.args)):
             return log_of(expr.args[0]) + log_of(expr.args[1])
         case "pow":
-            return expr.args[1] * log_of(expr.args[0])
+            base, exponent = expr.args
+            if uniform_value(exponent) % 2 == 0 and not _never_negative(base):
+                return 0.5 * exponent * log(base * base)
+            return exponent * log_of(base)
         case "sqrt":
             return 0.5 * log_of(expr.args[0])
         case "literal" if expr.value > 0:

@@ -47,13 +47,13 @@ class Pair:
     def sqdist(self, length_scale=None):
         """Squared Euclidean distance ``|(x - z) / length_scale|^2``.
 
-        `length_scale` is the name of a hyperparameter, a number or one number per
-        column (ARD).
+        `length_scale` is the name of a hyperparameter that holds a number, or one
+        number per column (ARD).
         """
         return self._scaled("sqeuclidean", length_scale, 2)
 
     def l1dist(self, length_scale=None):
-        """L1 distance ``sum_j |x_j - z_j| / length_scale_j``."""
+        """L1 distance ``sum_j |x_j - z_j| / length_scale_j``; see `sqdist`."""
         return self._scaled("l1", length_scale, 1)
 
     def chi2dist(self):
@@ -98,12 +98,13 @@ def formula(kernel, pair):
     TypeError
         When the kernel states none, or a subclass has replaced ``__call__``.
     """
-    own = getattr(kernel, "formula", None)
-    if own is not None:
-        return own(pair)
     for base in type(kernel).__mro__:
-        if base in _FORMULAS and type(kernel).__call__ is base.__call__:
+        if "formula" in vars(base):
+            return kernel.formula(pair)
+        if base in _FORMULAS:
             return _FORMULAS[base](kernel, pair)
+        if "__call__" in vars(base):
+            break  # its own values, which no formula of a parent describes
     raise TypeError(
         f"{type(kernel).__name__} states no formula; it can be used block by block, "
         "as a callable"

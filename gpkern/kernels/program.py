@@ -38,7 +38,11 @@ class Program:
     @classmethod
     def of(cls, kernel):
         """Program of a kernel object; TypeError when it has no formula."""
-        full = formula_of(kernel)
+        return cls.of_formula(formula_of(kernel))
+
+    @classmethod
+    def of_formula(cls, full):
+        """Program of the expression of a whole kernel."""
         same = ex.leaf("same")
         return cls(
             ex.substitute(full, {same: ex.literal(0.0)}),

@@ -65,7 +65,7 @@ def from_name(name, *, n_features=None, strict=False, **params):
         value = params.get(p)
         if value is None:
             value = _default_gamma(name, n_features) if p == "gamma" else _DEFAULTS[p]
-        if p == "gamma" and not (isinstance(value, Real) and value > 0):
+        if p == "gamma" and not (isinstance(value, Real) and 0 < value < math.inf):
             raise ValueError(f"gamma={value!r} must be a positive number")
         given[p] = value
     return build(**given)
@@ -225,8 +225,8 @@ def _variance(X):
 
 
 def _spread_rows(X, at_most):
-    step = -(-X.shape[0] // at_most)
-    return X[::step] if step > 1 else X
+    # Sliced in any case: an array read in slices has no `var` of its own.
+    return X[:: -(-X.shape[0] // at_most)]
 
 
 def median_distance(X, random_state=None):
