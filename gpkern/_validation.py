@@ -42,7 +42,7 @@ def check_rows(X, name="X"):
         if X.dtype.kind not in "fiub":
             raise ValueError(f"{name} has dtype {X.dtype}; it must hold real numbers")
         return X
-    half = getattr(X, "dtype", None) == np.float16
+    half = isinstance(X, np.ndarray) and X.dtype == np.float16
     dtype = np.float32 if half else FLOATS
     return check_array(X, accept_sparse="csr", dtype=dtype, input_name=name)
 

@@ -224,6 +224,8 @@ def make_operator(kernel, X, Z=None, device=None, memory_budget=None):
     if isinstance(kernel, str):
         kernel = from_name(kernel, n_features=X.shape[1])
     program, opaque = _split(kernel)
+    if program is not None:
+        program.check_columns(X.shape[1])
     dtype = working_dtype(X, Z)
     if memory_budget is None:
         memory_budget = get_config()["working_memory"] * 2**20

@@ -17,8 +17,6 @@ import types
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from . import vecmath
 
 # Columns of X up to which the distance is unrolled into the element loop.
@@ -67,15 +65,24 @@ def _element(program):
     return f"{head}\ndef element({', '.join(args)}):\n{body}\n"
 
 
-def _apply(program):
-    """Source of ``apply``: leaf tiles in, kernel tile out (in place)."""
-    n_pair = len(program.pair_leaves)
-    pair = [f"S{i}" for i in range(n_pair)]
-    rows = [f"R{i}" for i in range(len(program.row_leaves))]
-    heads, values = [], [f"a{i}[j]" for i in range(n_pair)]
-    for i in range(n_pair):
+def _apply(program, products):
+    """Source of ``apply``: leaf tiles in, kernel tile out.
+
+    A squared distance in `products` comes as the tile of inner products, and is
+    turned into distances row by row, while the row is in the L1 cache. One that is
+    much smaller than the norms has lost its digits to cancellation: it is computed
+    again from the differences.
+    """
+    arguments, heads, values = [], [], []
+    for i in range(len(program.pair_leaves)):
+        arguments.append(f"S{i}")
         heads.append(f"        a{i} = S{i}[i]")
+        values.append(f"a{i}[j]")
+        if i in products:
+            arguments += [f"x{i}", f"z{i}", f"nx{i}", f"nz{i}", f"tol{i}"]
+            heads.append(_DISTANCES.replace("#", str(i)))
     for i, leaf in enumerate(program.row_leaves):
+        arguments.append(f"R{i}")
         if leaf.metric == "norm_x":
             heads.append(f"        r{i} = R{i}[i]")
             values.append(f"r{i}")
@@ -84,7 +91,7 @@ def _apply(program):
     values += [f"p{i}" for i in range(len(program.params))]
     return f"""
 @njit(nogil=True, fastmath=True, cache=CACHE, error_model="numpy")
-def apply({", ".join([*pair, *rows, "p", "out"])}):
+def apply({", ".join([*arguments, "p", "out"])}):
 {_unpack(program)}
     for i in range(out.shape[0]):
         o = out[i]
@@ -92,6 +99,23 @@ def apply({", ".join([*pair, *rows, "p", "out"])}):
         for j in range(out.shape[1]):
             o[j] = element({", ".join(values)})
 """
+
+
+_DISTANCES = """        n# = nx#[i]
+        close# = 0
+        for j in range(a#.size):
+            s# = n# + nz#[j]
+            v# = s# - (a#[j] + a#[j])
+            a#[j] = v#
+            close# += np.int32(v# < tol# * s#)
+        if close# > 0:
+            for j in range(a#.size):
+                if a#[j] < tol# * (n# + nz#[j]):
+                    v# = T(0.0)
+                    for k in range(x#.shape[1]):
+                        t# = x#[i, k] - z#[j, k]
+                        v# += t# * t#
+                    a#[j] = v#"""
 
 
 def _unpack(program):
@@ -259,10 +283,17 @@ def _compiled(key, dtype, name, source):
     return _COMPILED[key]
 
 
-def apply_function(program, dtype):
-    """``apply(*leaf_tiles, *row_leaves, params, out)``: a tile of the kernel."""
+def apply_function(program, dtype, products=()):
+    """``apply(*leaves, *row_leaves, params, out)``: a tile of the kernel.
+
+    A leaf is its tile; one in `products` is ``inner products, x, z, |x|^2, |z|^2,
+    tol``.
+    """
     return _compiled(
-        (program.key,), dtype, "apply", lambda: _element(program) + _apply(program)
+        (program.key, tuple(products)),
+        dtype,
+        "apply",
+        lambda: _element(program) + _apply(program, products),
     )
 
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
 
 from . import codegen, metrics, parallel
+from .filler import OpaqueFiller, TileFiller
 from .points import Points, View, centre_of
 
-# Up to this many columns a distance is computed from differences; above, as a matrix
-# product. Measured on AVX-512: the two meet near 16.
-DIRECT_COLUMNS = 16
-# A squared distance below this share of the norms is recomputed from differences.
-CLOSE = {"float32": 1e-3, "float64": 1e-9}
 TILE_ROWS, TILE_COLUMNS = 256, 512
 FUSED_ROWS = 128
 
@@ -76,73 +71,33 @@ class Matrix:
 
     # ------------------------------------------------------------------ tiles
 
-    def tile(self, i0, i1, j0, j1, out=None, program=None):
-        """Entries ``[i0:i1, j0:j1]``, the diagonal of a symmetric matrix exact."""
-        shape = (i1 - i0, j1 - j0)
-        if self.opaque is not None:
-            block = self.opaque.block(self.X.raw(i0, i1), self.Z.raw(j0, j1))
-            block = np.array(block, dtype=self.dtype)
-            if program is not None:
-                block = np.log(block)
-        else:
-            block = np.empty(shape, self.dtype) if out is None else out
-            self._fill(block, i0, i1, j0, j1, program or self.program)
+    def tile(self, i0, i1, j0, j1, out=None, fill=None):
+        """Entries ``[i0:i1, j0:j1]``, the diagonal of a symmetric matrix exact.
+
+        Parameters
+        ----------
+        i0, i1, j0, j1 : int
+        out : array of shape (i1 - i0, j1 - j0), default=None
+            Where to write.
+        fill : TileFiller, default=None
+            From `filler`, which saves its set-up when there are many tiles.
+        """
+        fill = fill or self.filler()
+        if out is None:
+            out = np.empty((i1 - i0, j1 - j0), self.dtype)
+        if out.size:
+            fill(out, i0, i1, j0, j1)
         if self.symmetric and i0 < j1 and j0 < i1:
             lo, hi = max(i0, j0), min(i1, j1)
-            block[np.arange(lo - i0, hi - i0), np.arange(lo - j0, hi - j0)] = (
-                self._diagonal(lo, hi, program)
-            )
-        return block
+            at = np.arange(lo, hi)
+            out[at - i0, at - j0] = fill.diagonal(lo, hi)
+        return out
 
-    def _fill(self, out, i0, i1, j0, j1, program):
-        """Compute a tile: leaves first, the last of them in `out` itself."""
-        leaves = program.pair_leaves
-        tiles = [out, *(np.empty_like(out) for _ in leaves[1:])][: len(leaves)]
-        for leaf, block in zip(leaves, tiles, strict=True):
-            self._leaf_tile(leaf, i0, i1, j0, j1, block)
-        sides = []
-        for leaf in program.row_leaves:
-            side, span = (
-                (self.X, (i0, i1)) if leaf.metric == "norm_x" else (self.Z, (j0, j1))
-            )
-            sides.append(side.take(View(leaf.scale), *span)[1].astype(self.dtype))
-        apply = codegen.apply_function(program, self.dtype.name)
-        apply(*tiles, *sides, program.params.astype(self.dtype), out)
-
-    def _leaf_tile(self, leaf, i0, i1, j0, j1, out):
-        d = self.X.shape[1]
-        by_product = leaf.metric == "dot" or (
-            leaf.metric == "sqeuclidean"
-            and (d > DIRECT_COLUMNS or self.X.is_sparse or self.Z.is_sparse)
-        )
-        if not by_product:
-            centred = leaf.metric != "chi2"
-            x, _ = self.X.dense(View(leaf.scale, centred), i0, i1)
-            z, _ = self.Z.take(View(leaf.scale, centred, columns=True), j0, j1)
-            codegen.tile_function(leaf.metric, self.dtype.name)(x, z, out)
-            return
-        view = View(leaf.scale, centred=leaf.metric == "sqeuclidean" and self._can_centre)
-        x, nx = self.X.take(view, i0, i1)
-        z, nz = self.Z.take(view, j0, j1)
-        if self._can_centre:
-            np.matmul(x, z.T, out=out)
-            if leaf.metric == "sqeuclidean":
-                tol = self.dtype.type(CLOSE[self.dtype.name])
-                metrics.distances_from_products(out, x, z, nx, nz, tol)
-            return
-        product = x @ z.T
-        if sparse.issparse(product):
-            product = product.toarray()
-        if leaf.metric == "sqeuclidean":
-            product = np.ascontiguousarray(product, dtype=np.float64)
-            metrics.distances_from_sparse(
-                product, nx.astype(np.float64), nz.astype(np.float64)
-            )
-        out[...] = product
-
-    @property
-    def _can_centre(self):
-        return not (self.X.is_sparse or self.Z.is_sparse)
+    def filler(self, log=False):
+        """Writes tiles of the kernel, or of its logarithm."""
+        if self.opaque is not None:
+            return OpaqueFiller(self, log)
+        return TileFiller(self, self.program.log if log else self.program)
 
     # ------------------------------------------------------------- reductions
 
@@ -150,26 +105,33 @@ class Matrix:
         """K @ V, shape (n, c)."""
         n, m = self.shape
         V = np.ascontiguousarray(V, dtype=self.dtype)
-        if self.opaque is None and self._can_centre:
+        if self.opaque is None and self.is_dense:
             if codegen.can_fuse(self.program, self.X.shape[1]) and self._no_diagonal:
                 return self._fused_matmat(V)
             if self.symmetric and n > TILE_ROWS:
                 return self._symmetric_matmat(V)
         out = np.empty((n, V.shape[1]), self.dtype)
+        fill = self.filler()
 
         def strip(index, worker):
             i0, i1 = self._strip(index)
-            out[i0:i1] = self._strip_product(i0, i1, 0, m, V)
+            total = np.zeros((i1 - i0, V.shape[1]))
+            for a, b, block in self._tiles(fill, i0, i1, 0, m):
+                total += block @ V[a:b]
+            out[i0:i1] = total
 
         parallel.run(strip, self._n_strips)
         return out
 
     @property
+    def is_dense(self):
+        """Whether neither side is sparse."""
+        return not (self.X.is_sparse or self.Z.is_sparse)
+
+    @property
     def _no_diagonal(self):
         """Whether the diagonal needs no special value."""
-        return not self.symmetric or (
-            self.program.expr is self.program.diagonal_expr
-        )
+        return not self.symmetric or (self.program.expr is self.program.diagonal_expr)
 
     @property
     def _n_strips(self):
@@ -179,32 +141,27 @@ class Matrix:
         i0 = index * TILE_ROWS
         return i0, min(i0 + TILE_ROWS, self.shape[0])
 
-    def _columns(self, j0, j1):
-        return ((a, min(a + TILE_COLUMNS, j1)) for a in range(j0, j1, TILE_COLUMNS))
-
-    def _strip_product(self, i0, i1, j0, j1, V):
-        """K[i0:i1, j0:j1] @ V[j0:j1], summed over tiles in float64."""
-        total = np.zeros((i1 - i0, V.shape[1]))
-        buffer = np.empty((i1 - i0) * TILE_COLUMNS, self.dtype)
-        for a, b in self._columns(j0, j1):
-            out = buffer[: (i1 - i0) * (b - a)].reshape(i1 - i0, b - a)
-            total += self.tile(i0, i1, a, b, out) @ V[a:b]
-        return total
+    def _tiles(self, fill, i0, i1, j0, j1):
+        """Tiles of a strip of rows, all in one buffer: ``(a, b, K[i0:i1, a:b])``."""
+        height = i1 - i0
+        buffer = np.empty(height * min(TILE_COLUMNS, max(j1 - j0, 0)), self.dtype)
+        for a in range(j0, j1, TILE_COLUMNS):
+            b = min(a + TILE_COLUMNS, j1)
+            out = buffer[: height * (b - a)].reshape(height, b - a)
+            yield a, b, self.tile(i0, i1, a, b, out, fill)
 
     def _symmetric_matmat(self, V):
         """Each tile above the diagonal serves both of its sides."""
         n = self.shape[0]
         workers = min(parallel.n_threads(), self._n_strips)
         totals = np.zeros((workers, n, V.shape[1]))
+        fill = self.filler()
 
         def strip(index, worker):
             i0, i1 = self._strip(index)
             total = totals[worker]
-            total[i0:i1] += self.tile(i0, i1, i0, i1) @ V[i0:i1]
-            buffer = np.empty((i1 - i0) * TILE_COLUMNS, self.dtype)
-            for a, b in self._columns(i1, n):
-                out = buffer[: (i1 - i0) * (b - a)].reshape(i1 - i0, b - a)
-                K = self.tile(i0, i1, a, b, out)
+            total[i0:i1] += self.tile(i0, i1, i0, i1, fill=fill) @ V[i0:i1]
+            for a, b, K in self._tiles(fill, i0, i1, i1, n):
                 total[i0:i1] += K @ V[a:b]
                 total[a:b] += K.T @ V[i0:i1]
 
@@ -245,16 +202,16 @@ class Matrix:
         workers = min(parallel.n_threads(), strips)
         totals = np.zeros((workers, m, V.shape[1]))
         panels = np.empty((workers, height * m), self.dtype)
+        fill = self.filler()
 
         def strip(index, worker):
             i0 = index * height
             i1 = min(i0 + height, n)
             panel = panels[worker][: (i1 - i0) * m].reshape(i1 - i0, m)
             u = np.zeros((i1 - i0, V.shape[1]))
-            for a, b in self._columns(0, m):
-                tile = panel[:, a:b]
-                tile[...] = self.tile(i0, i1, a, b)
-                u += tile @ V[a:b]
+            for a in range(0, m, TILE_COLUMNS):
+                b = min(a + TILE_COLUMNS, m)
+                u += self.tile(i0, i1, a, b, panel[:, a:b], fill) @ V[a:b]
             if targets is not None:
                 u -= targets[i0:i1]
             if weights is not None:
@@ -279,13 +236,12 @@ class Matrix:
         logw = logw.astype(self.dtype)
         out = np.full(n, -np.inf)
         update = metrics.logsumexp_update[self.dtype.name]
-        program = self.program.log if self.opaque is None else self.opaque
+        fill = self.filler(log=True)
 
         def strip(index, worker):
             i0, i1 = self._strip(index)
             peak, total = out[i0:i1], np.zeros(i1 - i0)
-            for a, b in self._columns(0, m):
-                tile = self.tile(i0, i1, a, b, program=program)
+            for a, b, tile in self._tiles(fill, i0, i1, 0, m):
                 update(tile, logw[a:b], peak, total)
             metrics.logsumexp_finish(peak, total)
 
@@ -295,18 +251,11 @@ class Matrix:
     def diagonal(self):
         """Entries (i, i) of a square matrix."""
         n = min(self.shape)
+        fill = self.filler()
         if self.symmetric:
-            return np.asarray(self._diagonal(0, n)).astype(self.dtype)
+            return np.asarray(fill.diagonal(0, n)).astype(self.dtype)
         out = np.empty(n, self.dtype)
         for i0 in range(0, n, 32):
             i1 = min(i0 + 32, n)
-            out[i0:i1] = np.diagonal(self.tile(i0, i1, i0, i1))
+            out[i0:i1] = np.diagonal(self.tile(i0, i1, i0, i1, fill=fill))
         return out
-
-    def _diagonal(self, lo, hi, program=None):
-        if self.opaque is not None:
-            values = np.asarray(self.opaque.diagonal(self.X.raw(lo, hi)))
-            return values if program is None else np.log(values)
-        return (program or self.program).diagonal(
-            hi - lo, lambda scale: self.X.take(View(scale), lo, hi)[1]
-        )

@@ -11,31 +11,6 @@ loop = njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
 
 
 @loop
-def distances_from_products(G, X, Z, nx, nz, tol):
-    """Inner products -> squared distances, in place.
-
-    A distance much smaller than the norms has lost its digits to cancellation: it
-    is computed again from the differences.
-    """
-    for i in range(G.shape[0]):
-        g, x = G[i], nx[i]
-        close = 0
-        for j in range(g.size):
-            s = x + nz[j]
-            v = s - (g[j] + g[j])
-            g[j] = v
-            close += np.int32(v < tol * s)
-        if close > 0:
-            for j in range(g.size):
-                if g[j] < tol * (x + nz[j]):
-                    v = g[j] * 0
-                    for k in range(X.shape[1]):
-                        t = X[i, k] - Z[j, k]
-                        v += t * t
-                    g[j] = v
-
-
-@loop
 def distances_from_sparse(G, nx, nz):
     """Inner products -> squared distances, in place, never negative."""
     for i in range(G.shape[0]):

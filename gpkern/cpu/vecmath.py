@@ -35,7 +35,9 @@ _f32_as_i32 = _bitcast(types.float32, types.int32, ir.IntType(32))
 _i64_as_f64 = _bitcast(types.int64, types.float64, ir.DoubleType())
 _f64_as_i64 = _bitcast(types.float64, types.int64, ir.IntType(64))
 
-inline = njit(inline="never", fastmath={"contract", "nsz"}, cache=True, error_model="numpy")
+inline = njit(
+    inline="never", fastmath={"contract", "nsz"}, cache=True, error_model="numpy"
+)
 
 
 def _horner(coefficients, dtype):
@@ -64,7 +66,11 @@ def exp_f32(x):
     return p * _i32_as_f32((I32(n) + I32(127)) << I32(23))
 
 
-LOG2E_64, LN2_HI, LN2_LO = 1.0 / _LN2, 6.93147180369123816490e-01, 1.90821492927058770002e-10
+LOG2E_64, LN2_HI, LN2_LO = (
+    1.0 / _LN2,
+    6.93147180369123816490e-01,
+    1.90821492927058770002e-10,
+)
 G = tuple(1.0 / math.factorial(k) for k in range(14))
 
 
@@ -134,7 +140,11 @@ def tanh_f64(x):
 
 # pi in three parts, so that x - n pi keeps its digits.
 PI_A32, PI_B32, PI_C32 = F32(3.140625), F32(9.6702576e-4), F32(6.2771141e-7)
-PI_A64, PI_B64, PI_C64 = 3.1415926218032837, 3.178650954705639e-08, 1.2246467864107188e-16
+PI_A64, PI_B64, PI_C64 = (
+    3.1415926218032837,
+    3.178650954705639e-08,
+    1.2246467864107188e-16,
+)
 S64 = tuple((-1.0) ** k / math.factorial(2 * k + 1) for k in range(12))
 S32 = tuple(F32(s) for s in S64)
 

@@ -124,6 +124,7 @@ def dense(expr, X, Z, same=0.0):
 def _leaf_matrix(leaf, X, Z, same):
     if leaf.metric == "same":
         return same
+    leaf.check_columns(X.shape[1])
     if leaf.scale is not None:
         X, Z = X / np.array(leaf.scale), Z / np.array(leaf.scale)
     match leaf.metric:
@@ -153,18 +154,15 @@ def _log_gradients(expr, name, X, same):
     """Derivatives of the matrix by log(parameter): one, or one per column (ARD)."""
     scalars = [n for n in ex.nodes(expr) if n.op == "hyper" and n.value[0] == name]
     if scalars:
-        d = ex.diff(expr, scalars[0])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return [np.nan_to_num(scalars[0].value[1] * dense(d, X, X, same))]
-    owned = [v for v in ex.leaves(expr) if v.owner == name]
-    out = []
-    for leaf in owned:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            d = dense(ex.diff(expr, ex.Expr("leaf", (), leaf)), X, X, same)
+        d = dense(ex.diff(expr, scalars[0]), X, X, same)
+        return [np.nan_to_num(scalars[0].value[1] * d)]
+    out = np.zeros((X.shape[1], len(X), len(X)))
+    for leaf in (v for v in ex.leaves(expr) if v.owner == name):
+        d = dense(ex.diff(expr, ex.Expr("leaf", (), leaf)), X, X, same)
         for j, scale in enumerate(leaf.scale):
             delta = np.abs(X[:, None, j] - X[None, :, j]) / scale
             inner = -2.0 * delta**2 if leaf.metric == "sqeuclidean" else -delta
             # A rough kernel has an infinite slope where the rows meet, but there
             # the inner derivative is zero, and so is the product's limit.
-            out.append(np.multiply(d, inner, out=np.zeros_like(d), where=inner != 0))
-    return out
+            out[j] += np.multiply(d, inner, out=np.zeros_like(d), where=inner != 0)
+    return list(out)

@@ -106,6 +106,14 @@ class Leaf:
     def is_pairwise(self):
         return self.metric not in ("norm_x", "norm_z")
 
+    def check_columns(self, n_features):
+        """ValueError unless `scale` fits data of so many columns."""
+        if self.scale is not None and len(self.scale) != n_features:
+            raise ValueError(
+                f"the kernel has {len(self.scale)} length scales for data of "
+                f"{n_features} columns"
+            )
+
 
 def literal(value):
     """A number written in the formula itself."""

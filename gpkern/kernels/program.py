@@ -101,6 +101,11 @@ class Program:
         kinds = [v.metric for v in self.pair_leaves + self.row_leaves]
         return ";".join([*kinds, *lines, self.result])
 
+    def check_columns(self, n_features):
+        """ValueError unless every length scale fits data of so many columns."""
+        for leaf in self.pair_leaves + self.row_leaves:
+            leaf.check_columns(n_features)
+
     def diagonal(self, n, self_dots):
         """k(x, x) for each of `n` rows, float64.
 

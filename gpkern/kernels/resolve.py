@@ -239,6 +239,7 @@ def median_distance(X, random_state=None):
         rng = check_random_state(random_state)
         chosen = np.sort(rng.choice(n, MEDIAN_ROWS, replace=False))
         X = X[chosen]
+    X = X[:]  # in memory, when it is read in slices
     if hasattr(X, "toarray"):
         X = X.toarray()
     if hasattr(X, "get"):  # CuPy
