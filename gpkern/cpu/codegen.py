@@ -191,21 +191,26 @@ def _tile(metric):
     one = term.format(a="x0", b="z0[j]")
     return f"""
 @njit(nogil=True, fastmath=True, cache=CACHE, error_model="numpy")
-def tile(X, ZT, out):
+def tile(X, ZT, j0, out):
     d = X.shape[1]
+    w = out.shape[1]
     for i in range(X.shape[0]):
         o = out[i]
         o[:] = 0
         k = 0
         while k + 4 <= d:  # four columns a pass: fewer loads and stores of o
             x0, x1, x2, x3 = X[i, k], X[i, k + 1], X[i, k + 2], X[i, k + 3]
-            z0, z1, z2, z3 = ZT[k], ZT[k + 1], ZT[k + 2], ZT[k + 3]
-            for j in range(o.size):
+            z0 = ZT[k, j0 : j0 + w]
+            z1 = ZT[k + 1, j0 : j0 + w]
+            z2 = ZT[k + 2, j0 : j0 + w]
+            z3 = ZT[k + 3, j0 : j0 + w]
+            for j in range(w):
                 o[j] += {four}
             k += 4
         while k < d:
-            x0, z0 = X[i, k], ZT[k]
-            for j in range(o.size):
+            x0 = X[i, k]
+            z0 = ZT[k, j0 : j0 + w]
+            for j in range(w):
                 o[j] += {one}
             k += 1
 """
@@ -308,5 +313,9 @@ def fused_function(program, dtype, d):
 
 
 def tile_function(metric, dtype):
-    """``tile(X, ZT, out)``: a tile of a metric, from differences."""
+    """``tile(X, ZT, j0, out)``: a tile of a metric, from differences.
+
+    ZT is sliced inside, where Numba knows that its rows are contiguous: loops over
+    strided views are not vectorised.
+    """
     return _compiled((metric,), dtype, "tile", lambda: _tile(metric))

@@ -94,8 +94,8 @@ class DirectLeaf:
     def tile(self, X, Z, i0, i1, j0, j1, out):
         """Arguments of ``apply`` for this leaf."""
         x, _ = X.dense(self.rows, i0, i1)
-        z, _ = Z.take(self.columns, j0, j1)
-        self.function(x, z, out)
+        z, offset = Z.columns(self.columns, j0, j1)
+        self.function(x, z, offset, out)
         return [out]
 
 

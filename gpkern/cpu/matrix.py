@@ -178,15 +178,17 @@ class Matrix:
         params = self.program.params.astype(self.dtype)
         VT = np.ascontiguousarray(V.T)
         out = np.empty((n, V.shape[1]), self.dtype)
+        # Rows of Z that are not kept are prepared again for each strip, in parts.
         span = max(codegen.SEGMENT, self.budget // (8 * d * self.dtype.itemsize))
+        span = m if self.Z.keep else span
 
         def strip(index, worker):
             i0 = index * FUSED_ROWS
             x, _ = self.X.take(view, i0, min(i0 + FUSED_ROWS, n))
             total = np.zeros((len(x), V.shape[1]))
             for a in range(0, m, span):
-                z, _ = self.Z.take(columns, a, min(a + span, m))
-                fused(x, z, VT[:, a : a + span], params, total)
+                z, _ = self.Z.columns(columns, a, min(a + span, m))
+                fused(x, z, np.ascontiguousarray(VT[:, a : a + span]), params, total)
             out[i0 : i0 + FUSED_ROWS] = total
 
         parallel.run(strip, -(-n // FUSED_ROWS))
@@ -207,17 +209,23 @@ class Matrix:
         def strip(index, worker):
             i0 = index * height
             i1 = min(i0 + height, n)
-            panel = panels[worker][: (i1 - i0) * m].reshape(i1 - i0, m)
-            u = np.zeros((i1 - i0, V.shape[1]))
+            # A panel is a row of whole tiles, each contiguous for its loops.
+            tiles = []
             for a in range(0, m, TILE_COLUMNS):
                 b = min(a + TILE_COLUMNS, m)
-                u += self.tile(i0, i1, a, b, panel[:, a:b], fill) @ V[a:b]
+                block = panels[worker][(i1 - i0) * a : (i1 - i0) * b]
+                block = block.reshape(i1 - i0, b - a)
+                tiles.append((a, b, self.tile(i0, i1, a, b, block, fill)))
+            u = np.zeros((i1 - i0, V.shape[1]))
+            for a, b, K in tiles:
+                u += K @ V[a:b]
             if targets is not None:
                 u -= targets[i0:i1]
             if weights is not None:
                 u *= weights[i0:i1, None]
             U[i0:i1] = u
-            totals[worker] += panel.T @ U[i0:i1]
+            for a, b, K in tiles:
+                totals[worker, a:b] += K.T @ U[i0:i1]
 
         parallel.run_fixed(strip, strips)
         return totals.sum(axis=0).astype(self.dtype), U

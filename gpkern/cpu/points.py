@@ -50,17 +50,33 @@ class Points:
 
         Returns
         -------
-        rows : ndarray of shape (stop - start, d), or (d, stop - start) as columns
-            CSR in float64 for a sparse source, unless columns are asked for.
+        rows : ndarray of shape (stop - start, d)
+            CSR in float64 for a sparse source.
         norms : ndarray of shape (stop - start,)
         """
         if not self.keep:
             return self._prepare(view, start, stop)
+        rows, norms = self._all(view)
+        return rows[start:stop], norms[start:stop]
+
+    def columns(self, view, start, stop):
+        """A view with ``columns=True`` that holds rows ``start:stop``.
+
+        Returns
+        -------
+        columns : ndarray of shape (d, at least stop - start)
+            Contiguous: all rows where they are kept.
+        offset : int
+            Where row `start` is in it.
+        """
+        if not self.keep:
+            return self._prepare(view, start, stop)[0], 0
+        return self._all(view)[0], start
+
+    def _all(self, view):
         if view not in self._kept:
             self._kept[view] = self._prepare(view, 0, self.shape[0])
-        rows, norms = self._kept[view]
-        cut = rows[:, start:stop] if view.columns else rows[start:stop]
-        return cut, norms[start:stop]
+        return self._kept[view]
 
     def dense(self, view, start, stop):
         """As `take`, but never sparse."""
