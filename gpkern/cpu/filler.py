@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from . import codegen, metrics
-from .points import View
+from .points import View, check_signs
 
 # Up to this many columns a distance is computed from differences; above, as a matrix
 # product. Measured on AVX-512: the two meet near 16.
@@ -86,15 +86,15 @@ class DirectLeaf:
     expands = False
 
     def __init__(self, leaf, function):
-        self.function = function
-        centred = leaf.metric in ("sqeuclidean", "l1")
-        self.rows = View(leaf.scale, centred)
-        self.columns = View(leaf.scale, centred, columns=True)
+        self.leaf, self.function = leaf, function
+        self.rows, self.columns = View.of(leaf), View.of(leaf, columns=True)
 
     def tile(self, X, Z, i0, i1, j0, j1, out):
         """Arguments of ``apply`` for this leaf."""
         x, _ = X.dense(self.rows, i0, i1)
         z, offset = Z.columns(self.columns, j0, j1)
+        check_signs(self.leaf, x)
+        check_signs(self.leaf, z[:, offset : offset + j1 - j0])
         self.function(x, z, offset, out)
         return [out]
 
@@ -104,7 +104,7 @@ class ProductLeaf:
 
     def __init__(self, leaf, close):
         self.expands = leaf.metric == "sqeuclidean"
-        self.view = View(leaf.scale, centred=self.expands)
+        self.view = View.of(leaf)
         self.close = close
 
     def tile(self, X, Z, i0, i1, j0, j1, out):

@@ -37,10 +37,8 @@ class Matrix:
         self.symmetric = Z is None
         if other is None:
             target = X if Z is None else Z
-            self._check_signs(X, Z)
             self.Z = self._points(target, centre_of(target))
         else:
-            self._check_signs(X, None)
             self.Z = other.Z
         self.X = self.Z if self.symmetric else self._points(X, self.Z.centre)
         self.shape = (self.X.shape[0], self.Z.shape[0])
@@ -61,13 +59,6 @@ class Matrix:
     def _points(self, source, centre):
         size = source.shape[0] * source.shape[1] * self.dtype.itemsize
         return Points(source, self.dtype, centre, keep=size <= self.budget // 4)
-
-    def _check_signs(self, *arrays):
-        leaves = self.program.pair_leaves if self.program else ()
-        if any(v.metric == "chi2" for v in leaves):
-            for a in arrays:
-                if a is not None and a.shape[0] and a.min() < 0:
-                    raise ValueError("a chi2 kernel needs X without negative values")
 
     # ------------------------------------------------------------------ tiles
 
@@ -172,8 +163,7 @@ class Matrix:
         n, m = self.shape
         d = self.X.shape[1]
         leaf = self.program.pair_leaves[0]
-        view = View(leaf.scale, leaf.metric != "dot")
-        columns = View(leaf.scale, leaf.metric != "dot", columns=True)
+        view, columns = View.of(leaf), View.of(leaf, columns=True)
         fused = codegen.fused_function(self.program, self.dtype.name, d)
         params = self.program.params.astype(self.dtype)
         VT = np.ascontiguousarray(V.T)

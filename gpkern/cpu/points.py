@@ -24,6 +24,17 @@ class View:
     centred: bool = False
     columns: bool = False
 
+    @classmethod
+    def of(cls, leaf, columns=False):
+        """How a leaf wants its rows."""
+        return cls(leaf.scale, leaf.metric in ("sqeuclidean", "l1"), columns)
+
+
+def check_signs(leaf, rows):
+    """The chi-squared distance is one of histograms."""
+    if leaf.metric == "chi2" and rows.size and rows.min() < 0:
+        raise ValueError("a chi2 kernel needs X without negative values")
+
 
 class Points:
     """Rows of one side of a kernel matrix.

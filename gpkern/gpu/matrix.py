@@ -12,7 +12,7 @@ from functools import lru_cache, wraps
 import cupy as cp
 import numpy as np
 
-from ..cpu.points import View
+from ..cpu.points import View, check_signs
 from . import codegen, runtime
 from .points import Points, centre_of
 
@@ -58,11 +58,9 @@ class Matrix:
         self.symmetric = Z is None
         if other is None:
             target = X if Z is None else Z
-            self._check_signs(X, Z)
             self.Z = self._points(target, centre_of(target))
             self.tile_rows = self._tile_rows()
         else:
-            self._check_signs(X, None)
             self.Z, self.tile_rows = other.Z, other.tile_rows
             self.device_id = other.device_id
         self.X = self.Z if self.symmetric else self._points(X, self.Z.centre)
@@ -90,20 +88,14 @@ class Matrix:
         size = source.shape[0] * source.shape[1] * self.dtype.itemsize
         return Points(source, self.dtype, centre, keep=size <= self.budget // 2)
 
-    def _check_signs(self, *arrays):
-        leaves = self.program.pair_leaves if self.program else ()
-        if any(v.metric == "chi2" for v in leaves):
-            for a in arrays:
-                if a is not None and a.shape[0] and a.min() < 0:
-                    raise ValueError("a chi2 kernel needs X without negative values")
-
     # ------------------------------------------------------------------ tiles
 
     @_on_device
     def tile(self, i0, i1, j0, j1, out=None, program=None):
         """Entries ``[i0:i1, j0:j1]``, the diagonal of a symmetric matrix exact."""
         if self.opaque is not None:
-            block = self.opaque.block(self.X.raw(i0, i1), self.Z.raw(j0, j1))
+            x, z = self._opaque_rows(self.X, i0, i1), self._opaque_rows(self.Z, j0, j1)
+            block = self.opaque.block(x, z)
             block = cp.asarray(block, dtype=self.dtype)
             if program is not None:
                 block = cp.log(block)
@@ -123,14 +115,15 @@ class Matrix:
         kinds = tuple(self._kind(v) for v in program.pair_leaves)
         arguments, free = [], [out]  # the first product may live in `out` itself
         for leaf, kind in zip(program.pair_leaves, kinds, strict=True):
-            centred = leaf.metric in ("sqeuclidean", "l1")
-            x, nx = self.X.take(View(leaf.scale, centred), i0, i1)
+            x, nx = self.X.take(View.of(leaf), i0, i1)
             if kind == "direct":
-                z, _ = self.Z.take(View(leaf.scale, centred, columns=True), j0, j1)
+                z, _ = self.Z.take(View.of(leaf, columns=True), j0, j1)
+                check_signs(leaf, x)
+                check_signs(leaf, z)
                 stride = z.strides[0] // z.itemsize
                 arguments += [x, z, np.int32(x.shape[1]), np.int64(stride)]
                 continue
-            z, nz = self.Z.take(View(leaf.scale, centred), j0, j1)
+            z, nz = self.Z.take(View.of(leaf), j0, j1)
             product = free.pop() if free else cp.empty_like(out)
             cp.matmul(x, z.T, out=product)
             arguments.append(product)
@@ -146,6 +139,11 @@ class Matrix:
         grid = (-(-columns // THREADS), min(rows, 65535))
         arguments += [params, out, np.int32(rows), np.int32(columns)]
         _compiled(source)(grid, (THREADS,), tuple(arguments))
+
+    def _opaque_rows(self, points, start, stop):
+        """Rows for a kernel that is the user's own code."""
+        rows = points.raw(start, stop)
+        return rows.get() if self.opaque.on_host else rows
 
     def _kind(self, leaf):
         """Whether a leaf comes from a matrix product or from differences."""
@@ -264,7 +262,8 @@ class Matrix:
 
     def _diagonal(self, lo, hi, program=None):
         if self.opaque is not None:
-            values = cp.asarray(self.opaque.diagonal(self.X.raw(lo, hi)))
+            rows = self._opaque_rows(self.X, lo, hi)
+            values = cp.asarray(self.opaque.diagonal(rows))
             return values if program is None else cp.log(values)
         return cp.asarray(
             (program or self.program).diagonal(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from sklearn.gaussian_process.kernels import Kernel
 from sklearn.metrics.pairwise import pairwise_kernels
 
 
@@ -14,6 +15,11 @@ class MatrixCallable:
     """A function of two arrays of rows that returns their kernel matrix."""
 
     function: Any
+
+    @property
+    def on_host(self):
+        """Whether it wants NumPy rows, as scikit-learn's kernel objects do."""
+        return isinstance(self.function, Kernel)
 
     def block(self, X, Z):
         """Matrix of shape (len(X), len(Z))."""
@@ -30,12 +36,8 @@ class MatrixCallable:
         diag = getattr(self.function, "diag", None)
         if diag is not None:
             return diag(X)
-        return np.array(
-            [
-                np.ravel(self.block(X[i : i + 1], X[i : i + 1]))[0]
-                for i in range(X.shape[0])
-            ]
-        )
+        rows = (X[i : i + 1] for i in range(X.shape[0]))
+        return np.concatenate([self.block(x, x).ravel() for x in rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,7 @@ class RowCallable:
 
     function: Any
     params: dict = field(default_factory=dict)
+    on_host = True
 
     def block(self, X, Z):
         """Matrix of shape (len(X), len(Z))."""
