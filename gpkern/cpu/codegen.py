@@ -75,8 +75,13 @@ def _apply(program, products):
     """
     arguments, heads, values = [], [], []
     for i in range(len(program.pair_leaves)):
-        arguments.append(f"S{i}")
-        heads.append(f"        a{i} = S{i}[i]")
+        if i == 0:
+            # The first leaf lies in `out` itself. Were it a second argument for the
+            # same memory, LLVM would see two arrays that overlap, and not vectorise.
+            heads.append("        a0 = o")
+        else:
+            arguments.append(f"S{i}")
+            heads.append(f"        a{i} = S{i}[i]")
         values.append(f"a{i}[j]")
         if i in products:
             arguments += [f"x{i}", f"z{i}", f"nx{i}", f"nz{i}", f"tol{i}"]
@@ -291,8 +296,8 @@ def _compiled(key, dtype, name, source):
 def apply_function(program, dtype, products=()):
     """``apply(*leaves, *row_leaves, params, out)``: a tile of the kernel.
 
-    A leaf is its tile; one in `products` is ``inner products, x, z, |x|^2, |z|^2,
-    tol``.
+    A leaf is its tile, the first of them in `out`, which is overwritten; one in
+    `products` holds inner products and has arguments ``x, z, |x|^2, |z|^2, tol``.
     """
     return _compiled(
         (program.key, tuple(products)),

@@ -53,6 +53,8 @@ class TileFiller:
         """Write entries ``[i0:i1, j0:j1]`` to `out`."""
         arguments = []
         for leaf, block in zip(self.leaves, self._blocks(out), strict=True):
+            if block is not out:
+                arguments.append(block)
             arguments += leaf.tile(self.X, self.Z, i0, i1, j0, j1, block)
         for leaf in self.program.row_leaves:
             side, span = (
@@ -90,13 +92,13 @@ class DirectLeaf:
         self.rows, self.columns = View.of(leaf), View.of(leaf, columns=True)
 
     def tile(self, X, Z, i0, i1, j0, j1, out):
-        """Arguments of ``apply`` for this leaf."""
+        """Write the leaf's tile; returns further arguments of ``apply``."""
         x, _ = X.dense(self.rows, i0, i1)
         z, offset = Z.columns(self.columns, j0, j1)
         check_signs(self.leaf, x)
         check_signs(self.leaf, z[:, offset : offset + j1 - j0])
         self.function(x, z, offset, out)
-        return [out]
+        return []
 
 
 class ProductLeaf:
@@ -108,11 +110,11 @@ class ProductLeaf:
         self.close = close
 
     def tile(self, X, Z, i0, i1, j0, j1, out):
-        """Arguments of ``apply`` for this leaf."""
+        """Write the leaf's tile; returns further arguments of ``apply``."""
         x, nx = X.take(self.view, i0, i1)
         z, nz = Z.take(self.view, j0, j1)
         np.matmul(x, z.T, out=out)
-        return [out, x, z, nx, nz, self.close] if self.expands else [out]
+        return [x, z, nx, nz, self.close] if self.expands else []
 
 
 class SparseLeaf:
@@ -124,7 +126,7 @@ class SparseLeaf:
         self.leaf, self.view = leaf, View(leaf.scale)
 
     def tile(self, X, Z, i0, i1, j0, j1, out):
-        """Arguments of ``apply`` for this leaf."""
+        """Write the leaf's tile; returns further arguments of ``apply``."""
         x, nx = X.take(self.view, i0, i1)
         z, nz = Z.take(self.view, j0, j1)
         product = x @ z.T
@@ -135,7 +137,7 @@ class SparseLeaf:
             nx, nz = nx.astype(np.float64), nz.astype(np.float64)
             metrics.distances_from_sparse(product, nx, nz)
         out[...] = product
-        return [out]
+        return []
 
 
 class OpaqueFiller:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import numpy as np
@@ -10,9 +11,33 @@ from scipy import sparse
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import column_or_1d, validate_data
 
+try:
+    from sklearn.utils._array_api import check_same_namespace
+except ImportError:  # before scikit-learn 1.9
+
+    def check_same_namespace(X, estimator, *, attribute, method):
+        """Stand-in: no check."""
+
+
 from .. import _device
 from .._device import is_cupy
 from .._validation import FLOATS, check_rows, is_sliceable
+
+
+def all_or_nothing(method):
+    """A `fit` that fails leaves the estimator as it was."""
+
+    @functools.wraps(method)
+    def wrapped(self, *args, **kwargs):
+        before = dict(vars(self))
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return wrapped
 
 
 class ArrayKind:
@@ -108,6 +133,8 @@ def check_targets(y, n, estimator):
             "is None."
         )
     y = to_numpy_or_cupy(y)
+    if sparse.issparse(y):
+        raise TypeError("y is sparse; a dense array is needed: use y.toarray()")
     if not is_cupy(y):
         y = np.asarray(y)
         if y.dtype.kind in "OSU":
@@ -149,9 +176,13 @@ def check_weights(sample_weight, n, dtype):
         return None
     w = to_numpy_or_cupy(sample_weight)
     w = np.asarray(w.get() if is_cupy(w) else w)
+    if w.dtype.kind == "O":  # such as pandas' nullable numbers
+        w = w.astype(np.float64)
+    if w.dtype.kind not in "fiub":
+        raise ValueError(f"sample_weight must hold real numbers, not {w.dtype}")
     if w.ndim == 0:
         w = np.full(n, float(w))
-    w = w.astype(dtype if dtype.kind == "f" else np.float64)
+    w = w.astype(dtype)
     if w.shape != (n,):
         raise ValueError(f"sample_weight has shape {w.shape}, expected ({n},)")
     if not np.isfinite(w).all():

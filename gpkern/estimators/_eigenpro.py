@@ -11,11 +11,13 @@ from .._validation import working_dtype
 from ..algorithms.calibration import fit_calibration, probabilities
 from ._door import (
     ArrayKind,
+    all_or_nothing,
     check_fit_X,
     check_labels,
     check_predict_X,
     check_targets,
     labels_out,
+    to_numpy_or_cupy,
 )
 from ._eigenpro_base import _EigenPro
 
@@ -134,6 +136,7 @@ class EigenProRegressor(MultiOutputMixin, RegressorMixin, _EigenPro):
     True
     """
 
+    @all_or_nothing
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y):
@@ -160,6 +163,7 @@ class EigenProRegressor(MultiOutputMixin, RegressorMixin, _EigenPro):
         self._fit_rows(X, Y, kind)
         return self
 
+    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y):
         """One pass over a chunk of a stream.
@@ -202,7 +206,7 @@ class EigenProRegressor(MultiOutputMixin, RegressorMixin, _EigenPro):
         y : array of shape (n_samples,) or (n_samples, n_targets)
             In the array type of X.
         """
-        values, kind, _ = self._values(X)
+        values, kind, _ = self._values(X, "predict")
         return kind.out(values[:, 0] if self._flat else values)
 
     def _set_coef(self, coef, kind):
@@ -211,7 +215,7 @@ class EigenProRegressor(MultiOutputMixin, RegressorMixin, _EigenPro):
     @property
     def intercept_(self):
         """Mean of the training targets, added to every prediction."""
-        return float(self._offset[0]) if self._flat else self._offset
+        return float(to_numpy_or_cupy(self._offset)[0]) if self._flat else self._offset
 
     def _score_values(self, values, Y):
         """R^2, averaged over the targets; minus the error for constant targets."""
@@ -266,6 +270,7 @@ class EigenProClassifier(ClassifierMixin, _EigenPro):
     True
     """
 
+    @all_or_nothing
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y):
@@ -291,16 +296,23 @@ class EigenProClassifier(ClassifierMixin, _EigenPro):
         if len(classes) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs samples of at least 2 classes, but the "
-                f"data contains only one class: {classes[0]!r}"
+                f"data contains only one class: {classes.tolist()[0]!r}"
+            )
+        old = getattr(self, "classes_", classes)
+        if self.warm_start and not np.array_equal(old, classes):
+            raise ValueError(
+                f"warm_start=True goes on with the classes of the last fit, {old}; y "
+                f"has {classes}"
             )
         Y = _indicators(codes, len(classes), working_dtype(X))
         held_out, values = self._fit_rows(X, Y, kind, strata=codes)
         self.classes_ = classes
         self.calibration_ = None
         if held_out is not None:
-            self.calibration_ = fit_calibration(values, codes[held_out])
+            self.calibration_ = kind.out(fit_calibration(values, codes[held_out]))
         return self
 
+    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None):
         """One pass over a chunk of a stream; see `EigenProRegressor.partial_fit`.
@@ -328,6 +340,8 @@ class EigenProClassifier(ClassifierMixin, _EigenPro):
             raise ValueError(
                 f"classes={classes!r} differs from those of the first call, {known}"
             )
+        if len(known) < 2:
+            raise ValueError(f"classes={classes!r} must hold at least 2 classes")
         X = check_fit_X(self, X) if first else check_predict_X(self, X)
         y = check_labels(y, X.shape[0], self)
         unseen = np.setdiff1d(y, known)
@@ -357,7 +371,7 @@ class EigenProClassifier(ClassifierMixin, _EigenPro):
             For two classes one number in about [-1, 1], positive for ``classes_[1]``;
             otherwise about 1 for the predicted class and 0 for the others.
         """
-        values, kind, _ = self._values(X)
+        values, kind, _ = self._values(X, "decision_function")
         return kind.out(values[:, 0] if len(self.classes_) == 2 else values)
 
     def predict(self, X):
@@ -373,7 +387,7 @@ class EigenProClassifier(ClassifierMixin, _EigenPro):
         y : array of shape (n_samples,)
             Labels.
         """
-        values, kind, device = self._values(X)
+        values, kind, device = self._values(X, "predict")
         return labels_out(self.classes_, _winners(values), kind, device)
 
     def predict_proba(self, X):
@@ -393,8 +407,9 @@ class EigenProClassifier(ClassifierMixin, _EigenPro):
         p : array of shape (n_samples, n_classes)
             Rows sum to 1.
         """
-        values, kind, device = self._values(X)
-        p = probabilities(device.get(values), self.calibration_)
+        values, kind, device = self._values(X, "predict_proba")
+        calibration = device.get(to_numpy_or_cupy(self.calibration_))
+        p = probabilities(device.get(values), calibration)
         return kind.out(device.put(p))
 
     def _set_coef(self, coef, kind):

@@ -17,7 +17,7 @@ from .._callbacks import CallbackSupportMixin, EpochCallbacks
 from ..algorithms.eigenpro import Options, assemble
 from ..algorithms.training import DivergenceError, RowSource, Rule, train
 from ..kernels.resolve import KERNEL_NAMES
-from ._door import choose_device, to_numpy_or_cupy
+from ._door import check_same_namespace, choose_device, to_numpy_or_cupy
 from ._linear_prediction import kernel_of, pick_centers, predict_linear, take_centers
 
 # "auto" stops early above this many rows, where a held-out part can be spared.
@@ -112,6 +112,7 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.array_api_support = True
         tags.input_tags.sparse = True
         tags.non_deterministic = False
         return tags
@@ -131,7 +132,7 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         kept, held_out = self._split(X.shape[0], random_state, strata)
         Y_kept = device.put(Y if kept is None else Y[kept])
         warm = self.warm_start and hasattr(self, "dual_coef_")
-        offset = device.put(self._offset) if warm else Y_kept.mean(axis=0)
+        offset = self._offset_on(device) if warm else Y_kept.mean(axis=0)
         data = RowSource(X, Y_kept - offset, device, kept)
         machine = self._machine_for(data, warm, device, random_state)
         score, held_values = None, None
@@ -158,7 +159,7 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         callbacks.end()
         if held_out is not None:
             held_values = device.get(predict_held())
-        self._store(machine, history, device.get(offset), kind)
+        self._store(machine, history, offset, kind)
         self.__dict__.pop("_machine", None)
         return held_out, held_values
 
@@ -168,7 +169,11 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         device = choose_device(self.device, X)
         known = hasattr(self, "dual_coef_")
         Y = device.put(Y)
-        offset = device.put(self._offset) if known else Y.mean(axis=0)
+        offset = self._offset_on(device) if known else Y.mean(axis=0)
+        if len(offset) != Y.shape[1]:
+            raise ValueError(
+                f"y has {Y.shape[1]} columns; there were {len(offset)} before"
+            )
         data = RowSource(X, Y - offset, device)
         machine = self.__dict__.get("_machine")
         if machine is None:
@@ -179,7 +184,7 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
             history.loss_curve = self.loss_curve_ + history.loss_curve
             history.n_epochs += self.n_iter_
             history.best_epoch = history.n_epochs
-        self._store(machine, history, device.get(offset), kind)
+        self._store(machine, history, offset, kind)
         self._machine = machine
 
     def __getstate__(self):
@@ -243,7 +248,11 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         )
         return assemble(kernel, data, centers, coef, options, device, random_state)
 
+    def _offset_on(self, device):
+        return device.put(to_numpy_or_cupy(self._offset))
+
     def _train(self, machine, data, rule, random_state):
+        start = machine.model.state()
         try:
             return train(
                 machine.model,
@@ -253,7 +262,10 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
                 rule,
                 random_state,
             )
-        except DivergenceError as error:
+        except BaseException as error:
+            machine.model.restore(start)  # a stream goes on from here
+            if not isinstance(error, DivergenceError):
+                raise
             raise ValueError(
                 f"{type(self).__name__} did not converge: {error}"
             ) from None
@@ -270,23 +282,25 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         self.kernel_ = machine.model.operator.kernel
         self.centers_ = kind.out(machine.centers)
         self._set_coef(machine.model.coef, kind)
-        self._offset = offset
+        self._offset = kind.out(offset)
         self.batch_size_ = machine.batch_size
         self.learning_rate_ = history.step
-        self.eigenvalues_ = machine.preconditioner.eigenvalues
+        device = machine.model.operator.device
+        self.eigenvalues_ = kind.out(device.put(machine.preconditioner.eigenvalues))
         self.n_iter_ = history.n_epochs
         self.best_iter_ = history.best_epoch
         self.loss_curve_ = history.loss_curve
         self.validation_scores_ = history.scores or None
 
-    def _values(self, X):
+    def _values(self, X, method):
         """Predictions of shape (m, c), the user's array kind, the device."""
         check_is_fitted(self)
+        check_same_namespace(X, self, attribute="dual_coef_", method=method)
         coef = to_numpy_or_cupy(self.dual_coef_)
         values, kind, device = predict_linear(
             self, X, self.centers_, coef.reshape(len(coef), -1)
         )
-        return values + device.put(self._offset.astype(values.dtype)), kind, device
+        return values + self._offset_on(device).astype(values.dtype), kind, device
 
 
 def _same_rows(centers, data):

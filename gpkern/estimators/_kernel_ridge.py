@@ -28,9 +28,11 @@ from ..kernels.resolve import KERNEL_NAMES
 from ..operator import make_operator
 from ._door import (
     ArrayKind,
+    all_or_nothing,
     check_fit_X,
     check_labels,
     check_predict_X,
+    check_same_namespace,
     check_targets,
     check_weights,
     choose_device,
@@ -107,6 +109,7 @@ class _Ridge(BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.array_api_support = True
         tags.input_tags.sparse = True
         tags.input_tags.pairwise = self.kernel == "precomputed"
         return tags
@@ -123,6 +126,11 @@ class _Ridge(BaseEstimator):
             centers = X
         else:
             coef, centers = self._solve(X, Y, alpha, weights, device)
+        if not bool(device.xp.isfinite(coef).all()):
+            raise ValueError(
+                "the coefficients are not finite: the kernel takes infinite or NaN "
+                "values on these rows, or too large ones"
+            )
         self.X_fit_ = kind.out(centers)
         if self.verbose:
             print(
@@ -196,9 +204,10 @@ class _Ridge(BaseEstimator):
         fits = 2 * 8 * n * n <= get_config()["working_memory"] * 2**20
         return "cholesky" if fits and not has_centers else "pcg"
 
-    def _values(self, X):
+    def _values(self, X, method):
         """Predictions of shape (m, c), the user's array kind, the device."""
         check_is_fitted(self)
+        check_same_namespace(X, self, attribute="dual_coef_", method=method)
         coef = to_numpy_or_cupy(self.dual_coef_)
         coef = coef.reshape(len(coef), -1)
         if self.kernel_ != "precomputed":
@@ -299,6 +308,7 @@ class KernelRidge(MultiOutputMixin, RegressorMixin, _Ridge):
     True
     """
 
+    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
         """Fit the model.
@@ -338,7 +348,7 @@ class KernelRidge(MultiOutputMixin, RegressorMixin, _Ridge):
         y : array of shape (n_samples,) or (n_samples, n_targets)
             In the array type of X.
         """
-        values, kind, _ = self._values(X)
+        values, kind, _ = self._values(X, "predict")
         return kind.out(values if self.dual_coef_.ndim == 2 else values[:, 0])
 
 
@@ -380,6 +390,7 @@ class KernelRidgeClassifier(ClassifierMixin, _Ridge):
     True
     """
 
+    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
         """Fit the model.
@@ -407,7 +418,7 @@ class KernelRidgeClassifier(ClassifierMixin, _Ridge):
         if len(binarizer.classes_) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs samples of at least 2 classes, but the "
-                f"data contains only one class: {binarizer.classes_[0]!r}"
+                f"data contains only one class: {binarizer.classes_.tolist()[0]!r}"
             )
         coef = self._fit_targets(X, Y, sample_weight, kind)
         self.classes_ = binarizer.classes_
@@ -427,7 +438,7 @@ class KernelRidgeClassifier(ClassifierMixin, _Ridge):
         scores : array of shape (n_samples,) or (n_samples, n_classes)
             One number for two classes, positive for ``classes_[1]``.
         """
-        values, kind, _ = self._values(X)
+        values, kind, _ = self._values(X, "decision_function")
         return kind.out(values if self.dual_coef_.ndim == 2 else values[:, 0])
 
     def predict(self, X):
@@ -443,6 +454,6 @@ class KernelRidgeClassifier(ClassifierMixin, _Ridge):
         y : array of shape (n_samples,)
             Labels.
         """
-        values, kind, device = self._values(X)
+        values, kind, device = self._values(X, "predict")
         index = values.argmax(axis=1) if values.shape[1] > 1 else (values[:, 0] > 0) * 1
         return labels_out(self.classes_, index, kind, device)

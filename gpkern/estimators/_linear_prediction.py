@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 
+from .._device import is_cupy
+from .._validation import check_rows
 from ..kernels.resolve import resolve_kernel
 from ..operator import make_operator
 from ._door import ArrayKind, check_predict_X, choose_device, to_numpy_or_cupy
@@ -52,31 +56,30 @@ def pick_centers(n_centers, X, random_state):
     n = X.shape[0]
     if n_centers is None:
         return None, None
-    if hasattr(n_centers, "shape") and len(n_centers.shape):
-        given = to_numpy_or_cupy(n_centers)
-        if given.ndim != 2 or given.shape[1] != X.shape[1] or not len(given):
-            raise ValueError(
-                f"n_centers has shape {given.shape}; an array of centers needs "
-                f"shape (n_centers, {X.shape[1]})"
-            )
-        if not bool(abs(given).max() < np.inf):
-            raise ValueError("n_centers contains NaN or infinity")
-        return None, given
-    if isinstance(n_centers, float):
-        if not 0 < n_centers <= 1:
-            raise ValueError(
-                f"n_centers={n_centers}: a float is a share of the rows, in (0, 1]"
-            )
-        count = max(1, round(n_centers * n))
-    else:
-        count = int(n_centers)
-        if not 1 <= count <= n:
-            raise ValueError(
-                f"n_centers={n_centers} must be between 1 and the {n} training rows"
-            )
+    if np.ndim(n_centers):
+        return None, _given_centers(n_centers, X.shape[1])
+    is_count = isinstance(n_centers, Integral)
+    count = int(n_centers) if is_count else max(1, round(n_centers * n))
+    if not 1 <= count <= n:
+        raise ValueError(
+            f"n_centers={n_centers} must be between 1 and the {n} training rows, or "
+            "a share of them in (0, 1]"
+        )
     if count == n:
         return None, None
     return np.sort(random_state.choice(n, count, replace=False)), None
+
+
+def _given_centers(centers, n_features):
+    """The array of centres that a user passed, checked."""
+    centers = to_numpy_or_cupy(centers)
+    centers = centers if is_cupy(centers) else np.asarray(centers)
+    if centers.ndim != 2 or centers.shape[1] != n_features or not len(centers):
+        raise ValueError(
+            f"n_centers has shape {centers.shape}; an array of centers needs shape "
+            f"(n_centers, {n_features})"
+        )
+    return check_rows(centers, "n_centers")
 
 
 def take_centers(data, rows, given, device):
