@@ -44,7 +44,8 @@ class TileFiller:
             and (self.X.shape[1] > DIRECT_COLUMNS or not self.is_dense)
         )
         if not by_product:
-            return DirectLeaf(leaf, codegen.tile_function(leaf.metric, name))
+            function = codegen.tile_function(leaf.metric, name)
+            return DirectLeaf(leaf, self.is_dense, function)
         if not self.is_dense:
             return SparseLeaf(leaf)
         return ProductLeaf(leaf, self.dtype.type(CLOSE[name]))
@@ -87,9 +88,12 @@ class DirectLeaf:
 
     expands = False
 
-    def __init__(self, leaf, function):
+    def __init__(self, leaf, is_dense, function):
         self.leaf, self.function = leaf, function
-        self.rows, self.columns = View.of(leaf), View.of(leaf, columns=True)
+        # CSR rows are not centred, so a dense other side may not be either.
+        centred = is_dense and leaf.metric in ("sqeuclidean", "l1")
+        self.rows = View(leaf.scale, centred)
+        self.columns = View(leaf.scale, centred, columns=True)
 
     def tile(self, X, Z, i0, i1, j0, j1, out):
         """Write the leaf's tile; returns further arguments of ``apply``."""

@@ -1,0 +1,86 @@
+"""The matrix is never formed: what a product takes, in a fresh process."""
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource
+
+import numpy as np
+from sklearn import config_context
+from sklearn.gaussian_process.kernels import RBF
+
+from gpkern import KernelOperator
+
+n, d = 60_000, 10
+X = np.random.default_rng(0).standard_normal((n, d), dtype=np.float32)
+V = np.ones((n, 2), np.float32)
+with config_context(working_memory=64):
+    KernelOperator(RBF(3.0), X[:2000]) @ V[:2000]  # compiled, threads started
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    op = KernelOperator(RBF(3.0), X{Z})
+    op @ V[: op.shape[1]]
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((peak - before) / 1024)
+"""
+
+
+STREAMED = """
+import resource
+
+import numpy as np
+from sklearn import config_context
+from sklearn.gaussian_process.kernels import RBF
+
+from gpkern import KernelOperator
+
+
+class Virtual:
+    \"""Rows made when they are read: a file larger than memory.\"""
+
+    shape, dtype = (2_000_000, 60), np.dtype(np.float32)
+
+    def __getitem__(self, cut):
+        rows = np.arange(*cut.indices(self.shape[0]), dtype=np.float32)
+        return np.cos(rows[:, None] + np.arange(60, dtype=np.float32))
+
+
+X = Virtual()
+Z = X[:5]
+with config_context(working_memory=64):
+    KernelOperator(RBF(3.0), X[:2000], Z) @ np.ones(5)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sums = KernelOperator(RBF(3.0), X, Z) @ np.ones(5)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+last = RBF(3.0)(X[1_999_000:2_000_000], Z.astype(float)).sum(1)
+assert np.allclose(sums[1_999_000:], last, rtol=1e-4)
+print((peak - before) / 1024)
+"""
+
+
+def peak_of(script):
+    """What the script prints: the growth of the process' peak, in MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)
+
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss in KiB"),
+]
+
+
+@pytest.mark.parametrize("Z", ["", ", X[:20_000]"], ids=["one sample", "cross matrix"])
+def test_peak_memory(Z):
+    """60,000 rows: the matrix would take 14.4 GB, or 4.8."""
+    assert peak_of(SCRIPT.replace("{Z}", Z)) < 300
+
+
+def test_rows_larger_than_the_budget_are_streamed():
+    """480 MB of rows, of which none is kept; 16 MB of results."""
+    assert peak_of(STREAMED) < 150

@@ -1,0 +1,95 @@
+"""The disk cache, fresh processes, forks, and the BLAS threads of the user."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.gaussian_process.kernels import RBF
+from threadpoolctl import threadpool_info
+
+from gpkern import KernelOperator
+
+X = np.random.default_rng(0).standard_normal((600, 30))
+SCRIPT = """
+import numpy as np
+from sklearn.gaussian_process.kernels import RBF
+from gpkern import KernelOperator
+K = KernelOperator(RBF(2.0), np.eye(3))
+assert np.allclose(K.to_dense(), RBF(2.0)(np.eye(3)))
+assert np.allclose(K @ np.ones(3), RBF(2.0)(np.eye(3)).sum(1))
+"""
+
+
+def run(script, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_compiled_once(tmp_path):
+    """The second process finds the machine code of the first."""
+    folder = tmp_path / "made" / "here"
+    run(SCRIPT, GPKERN_CACHE_DIR=str(folder))
+    files = {p: p.stat().st_mtime_ns for p in folder.rglob("*.nbc")}
+    assert files
+    run(SCRIPT, GPKERN_CACHE_DIR=str(folder))
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*.nbc")} == files
+
+
+@pytest.mark.slow
+def test_folder_that_cannot_be_written(tmp_path):
+    """A read-only home: compiled in memory."""
+    file = tmp_path / "file"
+    file.touch()
+    run(SCRIPT, GPKERN_CACHE_DIR=str(file / "below"))
+
+
+def test_one_thread():
+    out = run(SCRIPT + "print(2)", NUMBA_NUM_THREADS="1")
+    assert out.strip() == "2"
+
+
+def test_blas_threads_are_given_back():
+    before = threadpool_info()
+    op = KernelOperator(RBF(5.0), X)
+    op @ np.ones(600)
+    with pytest.raises(ZeroDivisionError):
+        KernelOperator(lambda a, b: 1 / 0, np.zeros((900, 1))) @ np.ones(900)
+    assert threadpool_info() == before
+
+
+def _product():
+    return KernelOperator(RBF(5.0), X) @ np.ones(600)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_after_a_fork():
+    """A child of a process whose threads are running has none of them."""
+    expected = _product()
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert_allclose(pool.apply_async(_product).get(timeout=60), expected)
+    assert_allclose(_product(), expected)
+
+
+def test_called_from_inside_a_callable():
+    """A kernel of the user's own that uses an operator itself."""
+
+    def kernel(A, B):
+        return KernelOperator(RBF(5.0), A, B).to_dense()
+
+    start = time.monotonic()
+    got = KernelOperator(kernel, X) @ np.ones(600)
+    assert_allclose(got, _product(), rtol=1e-10)
+    assert time.monotonic() - start < 30
