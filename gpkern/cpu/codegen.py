@@ -227,7 +227,7 @@ def can_fuse(program, d):
         d <= UNROLL
         and len(program.pair_leaves) == 1
         and not program.row_leaves
-        and program.pair_leaves[0].metric in _TERMS
+        and program.pair_leaves[0].metric in ("sqeuclidean", "l1", "dot")
     )
 
 
