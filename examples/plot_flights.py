@@ -99,10 +99,11 @@ to_float32 = FunctionTransformer(lambda a: np.asarray(a, dtype=np.float32))
 machine = EigenProRegressor(
     Matern(length_scale=8.0, nu=1.5), n_centers=8000, n_epochs=6, random_state=0
 )
+kernel_machine = make_pipeline(columns, to_float32, machine)
 try:  # scikit-learn 1.9 shows progress; it needs rich
     from sklearn.callback import ProgressBar
 
-    machine.set_callbacks(ProgressBar())
+    kernel_machine.set_callbacks(ProgressBar())
 except ImportError:
     machine.set_params(verbose=1)
 
@@ -122,7 +123,7 @@ models = {
     "HistGradientBoosting": HistGradientBoostingRegressor(
         categorical_features="from_dtype", random_state=0
     ),
-    "EigenPro": make_pipeline(columns, to_float32, machine),
+    "EigenPro": kernel_machine,
 }
 
 
@@ -179,7 +180,9 @@ fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 colors = ["tab:gray", "tab:green", "tab:blue"]
 bars = left.barh(list(rows), table["test RMSE (min)"], color=colors)
 left.bar_label(bars, fmt="%.1f", padding=3)
-left.set(xlabel="test RMSE (minutes)", title="29,462 flights not seen in training")
+left.set(
+    xlabel="test RMSE (minutes)", title=f"{len(X_test):,} flights not seen in training"
+)
 left.set_xlim(0, 1.15 * table["test RMSE (min)"].max())
 for (name, predicted), color in zip(predictions.items(), colors, strict=True):
     error = (predicted - y_test.to_numpy()) ** 2
