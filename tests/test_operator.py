@@ -14,7 +14,7 @@ from sklearn.gaussian_process.kernels import (
 )
 
 from gpkern import KernelOperator
-from gpkern.kernels import Laplacian, Polynomial, Sigmoid
+from gpkern.kernels import FormulaKernel, Laplacian, Polynomial, Sigmoid
 
 
 def within(got, exact, slack):
@@ -222,6 +222,32 @@ def test_rough_kernel_of_duplicates(d, dtype, offset, operator, host):
         K = host(op.to_dense())
         assert np.abs(np.diagonal(K) - 1).max() < 1e-6
         assert np.abs(np.diagonal(K, 20) - 1).max() < 1e-6
+
+
+class SquaredDistance(FormulaKernel):
+    def __init__(self):
+        pass
+
+    def formula(self, pair):
+        return pair.sqdist()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=["f32", "f64"])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_distances_of_near_pairs(dtype, offset, operator, host):
+    """However near, against the norms: no digit is lost to cancellation."""
+    rng = np.random.default_rng(0)
+    share = np.logspace(-10 if dtype == np.float32 else -20, 0, 1000)
+    X = rng.standard_normal((1000, 30)) + offset
+    Z = (X + np.sqrt(share)[:, None] * rng.standard_normal(X.shape)).astype(dtype)
+    X = X.astype(dtype)
+    exact = np.square(X.astype(np.longdouble) - Z).sum(axis=1)
+    got = host(operator(SquaredDistance(), X, Z).diagonal())
+    # The promise, and the rounding of the centred rows themselves.
+    eps = np.finfo(dtype).eps
+    rtol = {np.float32: 1e-3, np.float64: 2e-6}[dtype]
+    slack = rtol * exact + 8 * eps * np.sqrt(30 * exact) + 30 * (2 * eps) ** 2
+    assert (np.abs(got - exact) <= slack).all()
 
 
 def test_float32_near_pairs_keep_their_digits(operator, host):

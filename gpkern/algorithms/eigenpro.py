@@ -20,7 +20,7 @@ from .least_squares import (
     nystrom_preconditioner,
     preconditioner_rank,
 )
-from .spectrum import top_eigenpairs, usable_rank
+from .spectrum import FULL_SIZE, top_eigenpairs, usable_rank
 
 
 @dataclass
@@ -71,18 +71,18 @@ class Preconditioner:
         return 1.98 / (self.beta + (batch_size - 1) * self.top)
 
 
-def fit_preconditioner(kernel, X_S, device, n_components, exponent, random_state):
+def fit_preconditioner(kernel, data, rows, device, rank, exponent, random_state):
     """Preconditioner of a kernel from subsampled rows.
 
     Parameters
     ----------
     kernel : Kernel or callable
-    X_S : array of shape (s, d)
-        On the device.
+    data : RowSource
+    rows : ndarray of int
+        The subsample.
     device : Device
-    n_components : int or "auto"
-        Eigenvectors used. "auto" takes as many as rounding allows, up to a fifth of
-        the subsample.
+    rank : Rank
+        How many eigenvectors.
     exponent : float
         0.95 in EigenPro 2, 1 in EigenPro 3 and 4.
     random_state : RandomState
@@ -91,7 +91,8 @@ def fit_preconditioner(kernel, X_S, device, n_components, exponent, random_state
     -------
     Preconditioner
     """
-    xp, s = device.xp, X_S.shape[0]
+    xp, s = device.xp, len(rows)
+    X_S = data.rows(rows)
     operator = make_operator(kernel, X_S, X_S, device)
     exact = make_operator(kernel, X_S.astype(np.float64), None, device)
     K = exact.to_dense()
@@ -102,23 +103,88 @@ def fit_preconditioner(kernel, X_S, device, n_components, exponent, random_state
             "positive definite kernel"
         )
     K /= s
-    wanted = min(500, s // 5) if n_components == "auto" else int(n_components)
-    q = max(0, min(wanted, s - 1))
+    q = rank.at_most(s)
     values, vectors = top_eigenpairs(K, q + 1, device.linalg, xp, random_state)
     values = np.maximum(device.get(values), 0.0)
-    q = max(0, min(q, usable_rank(values, operator.dtype) - 1))
+    q = rank.of(values, beta, operator.dtype)
     tail = max(values[q], np.finfo(operator.dtype).eps * values[0])
     ratio = tail / values[:q]
     weights = (1.0 - ratio**exponent) / (s * values[:q])
-    top = values[0] * (tail / values[0]) ** exponent
-    return Preconditioner(
+    preconditioner = Preconditioner(
         operator,
         xp.asarray(vectors[:, :q], dtype=operator.dtype),
         xp.asarray(weights, dtype=operator.dtype),
         values[: q + 1],
-        float(top),
+        float(values[0] * (tail / values[0]) ** exponent),
         beta,
     )
+    if s < len(data) or s > FULL_SIZE:
+        X_T = data.sample(TEST_ROWS, random_state)
+        measured = measured_top(preconditioner, X_T, random_state)
+        preconditioner.top = max(preconditioner.top, measured)
+    return preconditioner
+
+
+def measured_top(preconditioner, X_T, random_state, n_iter=20):
+    """Largest eigenvalue left after preconditioning, on rows other than those learnt.
+
+    Eigenvectors of a subsample flatten its own spectrum exactly, that of other rows
+    only as far as they generalise. A step that trusts the subsample can diverge.
+
+    Parameters
+    ----------
+    preconditioner : Preconditioner
+    X_T : array of shape (t, d)
+    random_state : RandomState
+    n_iter : int
+        Power iterations.
+
+    Returns
+    -------
+    float
+        0 when the rows' own k(x, x) hides it.
+    """
+    t = X_T.shape[0]
+    operator = preconditioner.operator
+    device = operator.device
+    K = make_operator(operator.kernel, X_T, None, device).to_dense()
+    G = operator.with_rows(X_T) @ preconditioner.vectors
+    weights = preconditioner.weights[:, None]
+    v = device.xp.asarray(random_state.standard_normal((t, 1)), dtype=K.dtype)
+    value = 0.0
+    for _ in range(n_iter):
+        v /= device.xp.sqrt((v**2).sum())
+        v, old = K @ v - G @ (weights * (G.T @ v)), v
+        value = float((old * v).sum())
+    return max(0.0, (value - preconditioner.beta) / max(1, t - 1))
+
+
+@dataclass
+class Rank:
+    """How many eigenvectors a preconditioner takes.
+
+    Attributes
+    ----------
+    wanted : int or "auto"
+    batch_size : int
+        "auto" flattens the spectrum to where batches of this size are critical:
+        more vectors would slow the leading directions down and gain nothing.
+    """
+
+    wanted: Any
+    batch_size: int
+
+    def at_most(self, s):
+        """Eigenvectors to compute for a subsample of s rows."""
+        wanted = min(MAX_RANK, s // 5) if self.wanted == "auto" else self.wanted
+        return min(wanted, s - 1)
+
+    def of(self, values, beta, dtype):
+        """Eigenvectors to use, of those with these eigenvalues; the last is the tail."""
+        q = len(values) - 1
+        if self.wanted == "auto":
+            q = min(q, int((values > beta / self.batch_size).sum()))
+        return max(0, min(q, usable_rank(values, dtype) - 1))
 
 
 class AllCentres:
@@ -147,9 +213,14 @@ class AllCentres:
         self.coef[self.subsample] += step * self.preconditioner.spread(u)
         return residual
 
-    def predict(self, X):
+    def predict(self, X, coef):
         """Values at rows X."""
-        return self.operator.with_rows(X) @ self.coef
+        return self.operator.with_rows(X) @ coef
+
+    @property
+    def settled(self):
+        """Whether `coef` holds all of the batches: always."""
+        return True
 
     def settle(self, step):
         """Nothing is pending."""
@@ -226,9 +297,14 @@ class DelayedProjection:
         op = self.operator
         return value + make_operator(op.kernel, X, centres, op.device) @ coef
 
-    def predict(self, X):
-        """Values at rows X; what is pending does not count."""
-        return self.operator.with_rows(X) @ self.coef
+    def predict(self, X, coef):
+        """Values at rows X."""
+        return self.operator.with_rows(X) @ coef
+
+    @property
+    def settled(self):
+        """Whether `coef` holds all of the batches."""
+        return self.h is None
 
     def settle(self, step):
         """Project what is pending."""
@@ -370,11 +446,24 @@ class Options:
             return min(n, self.batch_size)
         return min(n, preconditioner.critical_batch, MAX_BATCH)
 
+    def rank(self, n):
+        """Rank of the preconditioner."""
+        batch = max(1, min(MAX_BATCH, n // STEPS_PER_EPOCH))
+        if self.batch_size != "auto":
+            batch = max(batch, min(n, self.batch_size))
+        return Rank(self.n_eigencomponents, batch)
+
 
 # Conjugate gradient steps of a projection onto centres too many to factor.
 PROJECTION_ITERATIONS = 10
 # Batches beyond this save nothing and make the loss curve coarse.
 MAX_BATCH = 8192
+# Each step takes the leading directions most of the way, so some for every epoch.
+STEPS_PER_EPOCH = 10
+# Eigenvectors of a preconditioner, at most.
+MAX_RANK = 500
+# Rows on which the preconditioner is tested.
+TEST_ROWS = 2000
 
 
 def assemble(kernel, data, centers, coef, options, device, random_state):
@@ -399,10 +488,9 @@ def assemble(kernel, data, centers, coef, options, device, random_state):
     xp, n = device.xp, len(data)
     p = n if centers is None else centers.shape[0]
     rows = data.choose(options.subsample_size(n, p, device), random_state)
-    X_S = data.rows(rows)
     exponent = 0.95 if centers is None else 1.0
     preconditioner = fit_preconditioner(
-        kernel, X_S, device, options.n_eigencomponents, exponent, random_state
+        kernel, data, rows, device, options.rank(n), exponent, random_state
     )
     batch = options.batch(n, preconditioner)
     step = preconditioner.step(batch)
@@ -421,6 +509,6 @@ def assemble(kernel, data, centers, coef, options, device, random_state):
         # Per row: its p^2 / (T m) pairs for projections, T m / 2 for what is pending.
         period = round(p * np.sqrt(2 * its) / batch)
     model = DelayedProjection(
-        operator, preconditioner, X_S, coef, project, max(1, period)
+        operator, preconditioner, data.rows(rows), coef, project, max(1, period)
     )
     return Machine(model, centers, preconditioner, batch, step)

@@ -1,4 +1,10 @@
-"""Epochs of mini-batches, watched: divergence, early stopping, the best state."""
+"""Epochs of mini-batches, watched: divergence, early stopping, the best average.
+
+Steps are as long as convergence allows, so on noisy targets the iterates wander
+about the solution. What predicts is therefore their mean over the second half of an
+epoch (tail averaging: Jain, Kakade, Kidambi, Netrapalli & Sidford 2018); where the
+targets can be interpolated both have the same limit.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +15,13 @@ import numpy as np
 from .._device import is_cupy
 from .._validation import is_sliceable, working_dtype
 
-# A batch loss this many times the start is divergence, not noise.
+# Squared residuals of an epoch this many times those of the start are divergence,
+# not noise, and so are those of a final state this many times worse.
 BLOW_UP = 10.0
+BAD_END = 4.0
 MAX_HALVINGS = 8
+# Rows that the final state is tested on.
+PROBE_ROWS = 1000
 # Contiguous runs that make up a batch of an array that is read in slices.
 RUNS_PER_BATCH = 32
 
@@ -33,7 +43,9 @@ class History:
     n_epochs : int
         Epochs completed.
     best_epoch : int
-        1-based epoch of the state that was kept.
+        1-based epoch that was kept.
+    coef : array of shape (p, c)
+        Its coefficients, averaged.
     step : float
         Step that was used in the end.
     """
@@ -42,6 +54,7 @@ class History:
     scores: list = field(default_factory=list)
     n_epochs: int = 0
     best_epoch: int = 0
+    coef: object = None
     step: float = 0.0
 
 
@@ -56,8 +69,7 @@ class Rule:
         Epochs without an improvement of more than `tol`.
     tol : float
     score : callable or None
-        Validation score of the current state, larger is better; None: no early
-        stopping.
+        Validation score of coefficients, larger is better; None: no early stopping.
     callbacks : EpochCallbacks or None
     report : callable or None
         Called with the `History` after each epoch.
@@ -72,26 +84,29 @@ class Rule:
 
 
 def batches(n, batch_size, random_state, in_runs=False):
-    """Shuffled batches of row numbers, each sorted.
+    """Shuffled batches of row numbers, each sorted: how many, and their iterator.
 
     With `in_runs` a batch is made of contiguous runs of rows, for arrays where
     reading scattered rows is slow.
     """
-    if not in_runs:
-        order = random_state.permutation(n)
-        for start in range(0, n, batch_size):
-            yield np.sort(order[start : start + batch_size])
-        return
-    length = max(1, batch_size // RUNS_PER_BATCH)
+    length = max(1, batch_size // RUNS_PER_BATCH) if in_runs else 1
     starts = random_state.permutation(-(-n // length)) * length
-    per_batch = max(1, batch_size // length)
-    for at in range(0, len(starts), per_batch):
+    per_batch = batch_size // length
+    cuts = range(0, len(starts), per_batch)
+
+    def rows(at):
         runs = np.sort(starts[at : at + per_batch])
-        yield np.concatenate([np.arange(s, min(s + length, n)) for s in runs])
+        if length == 1:
+            return runs
+        return np.concatenate([np.arange(s, min(s + length, n)) for s in runs])
+
+    return len(cuts), map(rows, cuts)
 
 
 def train(model, data, batch_size, step, rule, random_state):
-    """Run epochs until the rule says stop; the best state is in the model.
+    """Run epochs until the rule says stop.
+
+    The model is left at its last iterate, where a stream goes on.
 
     Parameters
     ----------
@@ -114,14 +129,15 @@ def train(model, data, batch_size, step, rule, random_state):
         When no step converges.
     """
     history = History(step=step)
-    best_score, best_state, waited = -np.inf, None, 0
-    start_loss, halvings = None, 0
+    best_score, waited = -np.inf, 0
+    watch, halvings = _Watch(model, data, random_state), 0
     while history.n_epochs < rule.n_epochs:
         before = model.state()
-        loss, start_loss = _epoch(
-            model, data, batch_size, history.step, random_state, start_loss, rule
+        loss, coef = _epoch(
+            model, data, batch_size, history.step, random_state, watch, rule
         )
-        if loss is None:
+        last = history.n_epochs + 1 == rule.n_epochs
+        if coef is None or (last and watch.ends_badly(model, coef)):
             halvings += 1
             if halvings > MAX_HALVINGS:
                 raise DivergenceError(
@@ -134,46 +150,75 @@ def train(model, data, batch_size, step, rule, random_state):
             continue
         history.n_epochs += 1
         history.loss_curve.append(loss)
-        if rule.score is not None:
-            score = rule.score()
+        if rule.score is None:
+            history.coef, history.best_epoch = coef, history.n_epochs
+        else:
+            score = rule.score(coef)
             history.scores.append(score)
             waited = 0 if score > best_score + rule.tol else waited + 1
-            if score > best_score:
-                best_score, best_state = score, model.state()
+            if score > best_score or history.coef is None:
+                best_score, history.coef = score, coef
                 history.best_epoch = history.n_epochs
         if rule.report is not None:
             rule.report(history)
         stop = rule.callbacks is not None and rule.callbacks.epoch_end()
         if stop or (rule.score is not None and waited >= rule.patience):
             break
-    if best_state is not None:
-        model.restore(best_state)
-    else:
-        history.best_epoch = history.n_epochs
     return history
 
 
-def _epoch(model, data, batch_size, step, random_state, start_loss, rule):
-    """One pass; mean loss, or None when it diverges, and the loss of the start."""
-    n, sums = len(data), []
+def _epoch(model, data, batch_size, step, random_state, watch, rule):
+    """One pass: its mean loss and its averaged coefficients; None if it diverges."""
+    n_batches, parts = batches(len(data), batch_size, random_state, data.in_runs)
+    total, average, count = 0.0, model.coef.copy(), 0
     if rule.callbacks is not None:
-        rule.callbacks.epoch_begin(-(-n // batch_size))
-    for i, rows in enumerate(batches(n, batch_size, random_state, data.in_runs)):
+        rule.callbacks.epoch_begin(n_batches)
+    for i, rows in enumerate(parts):
         X, y, place = data.take(rows)
         residual = model.update(X, y, place, step)
-        sums.append((residual**2).sum(dtype=np.float64) / residual.size)
-        if start_loss is None:
-            start_loss = max(float(sums[0]), np.finfo(np.float64).tiny)
+        total += _sum_of_squares(residual)
+        if i + 1 == n_batches:
+            model.settle(step)
+        if 2 * (i + 1) > n_batches and model.settled:
+            count += 1
+            average += (model.coef - average) / count
         if rule.callbacks is not None:
             rule.callbacks.batch_end()
         # Reading the loss waits for the GPU, so not after every batch.
-        if i % 16 == 15 and not float(sums[-1]) < BLOW_UP * start_loss:
-            return None, start_loss
-    model.settle(step)
-    losses = np.array([float(s) for s in sums])
-    if not (losses < BLOW_UP * start_loss).all():
-        return None, start_loss
-    return float(losses.mean()), start_loss
+        if i % 16 == 15 and not float(total) <= watch.limit:
+            return None, None
+    total = float(total)
+    return (total / data.y.size, average) if total <= watch.limit else (None, None)
+
+
+class _Watch:
+    """What counts as divergence, measured against the start.
+
+    Sums over all rows, because those of one batch jump where targets have outliers.
+    """
+
+    def __init__(self, model, data, random_state):
+        start = float(_sum_of_squares(data.y)) / len(data)
+        self.rows = data.choose(PROBE_ROWS, random_state)
+        self.X, self.y, _ = data.take(self.rows)
+        probe = max(start, float(_sum_of_squares(self.y)) / len(self.rows))
+        if model.coef.any():
+            # Goes on from another fit, whose errors on these rows may be large.
+            error = self.y - model.predict(self.X, model.coef)
+            start = max(start, float(_sum_of_squares(error)) / len(self.rows))
+        tiny = np.finfo(np.float64).tiny
+        self.limit = max(tiny, BLOW_UP * start * len(data))
+        self.end_limit = max(tiny, BAD_END * max(probe, start) * len(self.rows))
+
+    def ends_badly(self, model, coef):
+        """Whether the model is far worse than predicting the mean."""
+        error = self.y - model.predict(self.X, coef)
+        return not float(_sum_of_squares(error)) <= self.end_limit
+
+
+def _sum_of_squares(a):
+    """In float64, where the squares of large float32 numbers do not overflow."""
+    return (a.astype(np.float64) ** 2).sum()
 
 
 class RowSource:
@@ -231,7 +276,7 @@ class RowSource:
         if size >= n:
             return np.arange(n)
         if self.in_runs:
-            return next(batches(n, size, random_state, in_runs=True))[:size]
+            return next(batches(n, size, random_state, in_runs=True)[1])[:size]
         return np.sort(random_state.choice(n, size, replace=False))
 
     def _read_runs(self, rows):

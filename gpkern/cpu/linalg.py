@@ -24,10 +24,18 @@ def solve_upper(R, B, transposed=False):
     )
 
 
-def eigh(A):
-    """Eigenvalues in descending order and eigenvectors of a symmetric matrix."""
-    values, vectors = linalg.eigh(A, check_finite=False, driver="evd")
-    return values[::-1], np.ascontiguousarray(vectors[:, ::-1])
+def eigh(A, q=None):
+    """Largest eigenvalues of a symmetric matrix, descending, and their vectors.
+
+    All of them, or the first q.
+    """
+    n = len(A)
+    some = None if q is None or q > n // 2 else (n - q, n - 1)
+    driver = "evd" if some is None else "evr"
+    values, vectors = linalg.eigh(
+        A, check_finite=False, driver=driver, subset_by_index=some
+    )
+    return values[::-1][:q], np.ascontiguousarray(vectors[:, ::-1][:, :q])
 
 
 def orthonormal(A):

@@ -140,11 +140,9 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
             held = RowSource(X, device.put(Y[held_out]), device, held_out)
             X_held = held.all_rows()
 
-            def predict_held():
-                return machine.model.predict(X_held) + offset
-
-            def score():
-                return self._score_values(predict_held(), held.y)
+            def score(coef):
+                values = machine.model.predict(X_held, coef) + offset
+                return self._score_values(values, held.y)
 
         callbacks = EpochCallbacks(self, self.n_epochs)
         rule = Rule(
@@ -158,7 +156,8 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         history = self._train(machine, data, rule, random_state)
         callbacks.end()
         if held_out is not None:
-            held_values = device.get(predict_held())
+            values = machine.model.predict(X_held, history.coef)
+            held_values = device.get(values + offset)
         self._store(machine, history, offset, kind)
         self.__dict__.pop("_machine", None)
         return held_out, held_values
@@ -281,7 +280,7 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         """Fitted attributes, in the user's array type."""
         self.kernel_ = machine.model.operator.kernel
         self.centers_ = kind.out(machine.centers)
-        self._set_coef(machine.model.coef, kind)
+        self._set_coef(history.coef, kind)
         self._offset = kind.out(offset)
         self.batch_size_ = machine.batch_size
         self.learning_rate_ = history.step

@@ -15,7 +15,6 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.gaussian_process.kernels import Kernel
-from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
@@ -184,7 +183,7 @@ class _Ridge(BaseEstimator):
             )
         elif has_centers:
             operator = make_operator(kernel, X, centers, device)
-            coef = least_squares.solve_normal(operator, centers, Y, alpha, weights)
+            coef = least_squares.solve_features(operator, centers, Y, alpha, weights)
         elif self.solver_ == "pcg":
             operator = make_operator(kernel, X, None, device)
             coef, self.n_iter_, _ = least_squares.solve_pcg(
@@ -413,15 +412,16 @@ class KernelRidgeClassifier(ClassifierMixin, _Ridge):
         X = check_fit_X(self, X)
         y = check_labels(y, X.shape[0], self)
         check_classification_targets(y)
-        binarizer = LabelBinarizer(neg_label=-1, pos_label=1)
-        Y = binarizer.fit_transform(y).astype(working_dtype(X))
-        if len(binarizer.classes_) < 2:
+        classes, codes = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs samples of at least 2 classes, but the "
-                f"data contains only one class: {binarizer.classes_.tolist()[0]!r}"
+                f"data contains only one class: {classes.tolist()[0]!r}"
             )
+        columns = np.arange(len(classes)) if len(classes) > 2 else np.array([1])
+        Y = np.where(codes[:, None] == columns, 1.0, -1.0)
         coef = self._fit_targets(X, Y, sample_weight, kind)
-        self.classes_ = binarizer.classes_
+        self.classes_ = classes
         self.dual_coef_ = kind.out(coef[:, 0] if Y.shape[1] == 1 else coef)
         return self
 

@@ -21,10 +21,10 @@ def solve_upper(R, B, transposed=False):
     return solve_triangular(R, B, lower=False, trans=1 if transposed else 0)
 
 
-def eigh(A):
-    """Eigenvalues in descending order and eigenvectors of a symmetric matrix."""
+def eigh(A, q=None):
+    """Largest eigenvalues of a symmetric matrix, descending, and their vectors."""
     values, vectors = cp.linalg.eigh(A)
-    return values[::-1], cp.ascontiguousarray(vectors[:, ::-1])
+    return values[::-1][:q], cp.ascontiguousarray(vectors[:, ::-1][:, :q])
 
 
 def orthonormal(A):
