@@ -180,7 +180,7 @@ class Rank:
         return min(wanted, s - 1)
 
     def of(self, values, beta, dtype):
-        """Eigenvectors to use, of those with these eigenvalues; the last is the tail."""
+        """Eigenvectors to use, of these eigenvalues; the last is the tail."""
         q = len(values) - 1
         if self.wanted == "auto":
             q = min(q, int((values > beta / self.batch_size).sum()))

@@ -17,12 +17,10 @@ import types
 from functools import lru_cache
 from pathlib import Path
 
-from . import vecmath
+from . import simd, vecmath
 
-# Columns of X up to which the distance is unrolled into the element loop.
-UNROLL = 8
-# Entries of a row handled at a time: buffers of this length stay in the L1 cache.
-SEGMENT = 1024
+# Bytes of panels that stay in the L2 cache while rows pass by, and their number.
+PANEL_BYTES, MOST_PANELS = 256 << 10, 16
 
 _OPS = {
     "add": "{0} + {1}",
@@ -38,14 +36,6 @@ _OPS = {
     "ratio": "ratio({0}, {1})",
 }
 _SUFFIX = {"float32": "f32", "float64": "f64"}
-# sum over columns of one term; `a` and `b` are the two entries.
-_TERMS = {
-    "sqeuclidean": "({a} - {b}) * ({a} - {b})",
-    "l1": "abs({a} - {b})",
-    "dot": "{a} * {b}",
-    # Both entries zero: the added tiny number turns 0 / 0 into 0.
-    "chi2": "({a} - {b}) * ({a} - {b}) / ({a} + {b} + T(1e-30))",
-}
 
 
 def _token(token):
@@ -65,39 +55,255 @@ def _element(program):
     return f"{head}\ndef element({', '.join(args)}):\n{body}\n"
 
 
-def _apply(program, products):
-    """Source of ``apply``: leaf tiles in, kernel tile out.
+def _arguments(program, products):
+    """Names of what a block is computed from, as `Recipe` passes it."""
+    names = []
+    for i in range(len(program.pair_leaves)):
+        names += [f"X{i}", f"Z{i}"]
+        if i in products:
+            names += [f"nx{i}", f"nz{i}"]
+    names += [f"R{i}" for i in range(len(program.row_leaves))]
+    return ", ".join([*names, "d", "tol", "p"])
 
-    A squared distance in `products` comes as the tile of inner products, and is
-    turned into distances row by row, while the row is in the L1 cache. One that is
-    much smaller than the norms has lost its digits to cancellation: it is computed
-    again from the differences.
+
+def _block(program, products, buffer, index, indent):
+    """Source that writes rows ``i:i + ROWS`` of panel q to ``buffer[index]``.
+
+    A squared distance in `products` starts as inner products. One that is much
+    smaller than the norms has lost its digits to cancellation: it is computed again
+    from the differences.
+    """
+    first, loops, values = [], [], []
+    for i, leaf in enumerate(program.pair_leaves):
+        to, at = (buffer, index) if i == 0 else (f"B{i}", "0")
+        metric = "dot" if i in products else leaf.metric
+        place = f"q * d * WIDTH, {to}, ({at}) * (ROWS * WIDTH)"
+        first.append(f"{metric}(X{i}, i, d, Z{i}, {place})")
+        loops.append(f"    b{i} = {to}[{at}, r]")
+        values.append(f"b{i}[j]")
+        if i in products:
+            loops.append(_DISTANCES.replace("#", str(i)))
+    if not program.pair_leaves:
+        loops.append(f"    b0 = {buffer}[{index}, r]")
+    for i, leaf in enumerate(program.row_leaves):
+        if leaf.metric == "norm_x":
+            loops.append(f"    r{i} = R{i}[i + r]")
+            values.append(f"r{i}")
+        else:
+            loops.append(f"    r{i} = R{i}[q]")
+            values.append(f"r{i}[j]")
+    values += [f"p{i}" for i in range(len(program.params))]
+    lines = [
+        *first,
+        "for r in range(ROWS):",
+        *loops,
+        "    for j in range(WIDTH):",
+        f"        b0[j] = element({', '.join(values)})",
+    ]
+    return _indented("\n".join(lines), indent)
+
+
+_DISTANCES = """    n# = nx#[i + r]
+    z# = nz#[q]
+    close# = 0
+    for j in range(WIDTH):
+        s# = n# + z#[j]
+        v# = s# - (b#[j] + b#[j])
+        b#[j] = v#
+        close# += np.int32(v# < tol * s#)
+    if close# > 0:
+        for j in range(WIDTH):
+            if b#[j] < tol * (n# + z#[j]):
+                v# = T(0.0)
+                for k in range(d):
+                    t# = X#[i + r, k] - Z#[q, k, j]
+                    v# += t# * t#
+                b#[j] = v#"""
+
+_DIAGONAL = """for r in range(ROWS):
+    j = first + i + r - q * WIDTH
+    if 0 <= j < WIDTH:
+        B[@, r, j] = diagonal[i + r]"""
+
+_REDUCE = """for r in range(min(ROWS, total.shape[0] - i)):
+    for k in range(c):
+        s = T(0.0)
+        for lane in range(LANES):
+            s += A[k, r, lane]
+        total[i + r, k] += s"""
+
+
+def _indented(text, indent):
+    return "\n".join(" " * indent + line for line in text.split("\n"))
+
+
+def _start(program):
+    """Source of the set-up that all loops share."""
+    lines = [f"    p{i} = p[{i}]" for i in range(len(program.params))]
+    lines += [
+        f"    B{i} = np.empty((1, ROWS, WIDTH), T)"
+        for i in range(1, len(program.pair_leaves))
+    ]
+    fit = f"{PANEL_BYTES} // (d * WIDTH * SIZE)"
+    lines += [f"    step = max(1, min({MOST_PANELS}, {fit}))"]
+    return "\n".join(lines)
+
+
+_SAFE = '{"contract", "nsz", "reassoc"}'
+
+
+def _function(name, program, products, arguments, body, fastmath="True"):
+    """Source of a generated function, whose `body` names blocks as ``BLOCK(...)``."""
+    head = f'@njit(nogil=True, fastmath={fastmath}, cache=CACHE, error_model="numpy")'
+    lines = []
+    for line in body.split("\n"):
+        text = line.lstrip()
+        indent = len(line) - len(text)
+        if text.startswith("BLOCK("):
+            buffer, index = text[6:-1].split(", ", 1)
+            lines.append(_block(program, products, buffer, index, indent))
+        elif text.startswith("DIAGONAL("):
+            lines.append(_indented(_DIAGONAL.replace("@", text[9:-1]), indent))
+        elif text.startswith("CLEAR("):
+            array, *sizes = text[6:-1].split(", ")
+            for k, size in enumerate(sizes):
+                lines.append(" " * (indent + 4 * k) + f"for e{k} in range({size}):")
+            lines.append(" " * (indent + 12) + f"{array}[e0, e1, e2] = 0")
+        elif text == "REDUCE":
+            lines.append(_indented(_REDUCE, indent))
+        else:
+            lines.append(line)
+    body = "\n".join(lines)
+    return f"""
+{head}
+def {name}({_arguments(program, products)}, {arguments}):
+{_start(program)}
+{body}
+"""
+
+
+# Entries of K, in rows; the first column is `skip` samples into the first panel.
+_TILE = """    B = np.empty((1, ROWS, WIDTH), T)
+    n, w = out.shape
+    for q in range((skip + w + WIDTH - 1) // WIDTH):
+        lo, hi = max(0, skip - q * WIDTH), min(WIDTH, skip + w - q * WIDTH)
+        at = q * WIDTH - skip
+        for i in range(0, n, ROWS):
+            BLOCK(B, 0)
+            for r in range(min(ROWS, n - i)):
+                for j in range(lo, hi):
+                    out[i + r, at + j] = B[0, r, j]"""
+
+# total += K V.
+_MATMAT = """    B, A = np.empty((1, ROWS, WIDTH), T), np.empty((c, ROWS, LANES), T)
+    count = VP.shape[0]
+    for start in range(0, count, step):
+        for i in range(0, total.shape[0], ROWS):
+            CLEAR(A, c, ROWS, LANES)
+            for q in range(start, min(start + step, count)):
+                BLOCK(B, 0)
+                DIAGONAL(0)
+                add_product(B, 0, VP, q * c * WIDTH, c, A)
+            REDUCE"""
+
+# The same, and the blocks to the right of the strip serve the rows below it too.
+_SYMMETRIC = """    B, A = np.empty((1, ROWS, WIDTH), T), np.empty((c, ROWS, LANES), T)
+    count = VP.shape[0]
+    own = (total.shape[0] + WIDTH - 1) // WIDTH
+    S = np.empty((step, c, WIDTH), T)
+    for start in range(0, count, step):
+        CLEAR(S, step, c, WIDTH)
+        end = min(start + step, count)
+        for i in range(0, total.shape[0], ROWS):
+            CLEAR(A, c, ROWS, LANES)
+            for q in range(start, end):
+                BLOCK(B, 0)
+                DIAGONAL(0)
+                add_product(B, 0, VP, q * c * WIDTH, c, A)
+                if q >= own:
+                    add_transposed(B, 0, U, i * c, c, S, (q - start) * c * WIDTH)
+            REDUCE
+        for q in range(max(start, own), end):
+            for k in range(c):
+                for j in range(WIDTH):
+                    below[q, k, j] += S[q - start, k, j]"""
+
+# total += K V, the blocks kept in `store` for `_TRANSPOSED`.
+_KEEP = """    A = np.empty((c, ROWS, LANES), T)
+    count = VP.shape[0]
+    for start in range(0, count, step):
+        for i in range(0, total.shape[0], ROWS):
+            CLEAR(A, c, ROWS, LANES)
+            for q in range(start, min(start + step, count)):
+                at = (i // ROWS) * count + q
+                BLOCK(store, at)
+                add_product(store, at * ROWS * WIDTH, VP, q * c * WIDTH, c, A)
+            REDUCE"""
+
+# Running log-sum-exp of each row: `peak` + log(`total`).
+_LOGSUMEXP = """    B = np.empty((step, ROWS, WIDTH), T)
+    count = logw.shape[0]
+    for start in range(0, count, step):
+        end = min(start + step, count)
+        for i in range(0, peak.size, ROWS):
+            for q in range(start, end):
+                BLOCK(B, q - start)
+                DIAGONAL(q - start)
+            for r in range(min(ROWS, peak.size - i)):
+                top, undefined = T(-np.inf), 0
+                for q in range(start, end):
+                    b, w = B[q - start, r], logw[q]
+                    for j in range(WIDTH):
+                        v = b[j] + w[j]
+                        b[j] = v
+                        top = max(top, v)
+                        undefined += np.int32(v != v)
+                if undefined > 0:
+                    peak[i + r] = np.nan  # for good: no comparison is true again
+                elif top > peak[i + r]:
+                    total[i + r] *= wide_exp(peak[i + r] - top)
+                    peak[i + r] = top
+                shift = peak[i + r]
+                if shift > -np.inf:
+                    part = T(0.0)
+                    for q in range(start, end):
+                        b = B[q - start, r]
+                        for j in range(WIDTH):
+                            part += exp(T(b[j] - shift))
+                    total[i + r] += part"""
+
+_LOOPS = {
+    "tile": ("skip, out", _TILE, "True"),
+    "matmat": ("VP, c, first, diagonal, total", _MATMAT, "True"),
+    "symmetric": ("VP, c, U, first, diagonal, total, below", _SYMMETRIC, "True"),
+    "keep": ("VP, c, store, total", _KEEP, "True"),
+    "logsumexp": ("logw, first, diagonal, peak, total", _LOGSUMEXP, _SAFE),
+}
+
+
+def _apply(program):
+    """Source of ``apply``: leaf tiles in, kernel tile out, for sparse rows.
+
+    The first leaf lies in `out` itself. Were it a second argument for the same
+    memory, LLVM would see two arrays that overlap, and not vectorise.
     """
     arguments, heads, values = [], [], []
     for i in range(len(program.pair_leaves)):
-        if i == 0:
-            # The first leaf lies in `out` itself. Were it a second argument for the
-            # same memory, LLVM would see two arrays that overlap, and not vectorise.
-            heads.append("        a0 = o")
-        else:
+        if i > 0:
             arguments.append(f"S{i}")
             heads.append(f"        a{i} = S{i}[i]")
-        values.append(f"a{i}[j]")
-        if i in products:
-            arguments += [f"x{i}", f"z{i}", f"nx{i}", f"nz{i}", f"tol{i}"]
-            heads.append(_DISTANCES.replace("#", str(i)))
+        values.append(f"a{i}[j]" if i else "o[j]")
     for i, leaf in enumerate(program.row_leaves):
         arguments.append(f"R{i}")
         if leaf.metric == "norm_x":
             heads.append(f"        r{i} = R{i}[i]")
-            values.append(f"r{i}")
-        else:
-            values.append(f"R{i}[j]")
+        values.append(f"r{i}" if leaf.metric == "norm_x" else f"R{i}[j]")
     values += [f"p{i}" for i in range(len(program.params))]
+    params = [f"    p{i} = p[{i}]" for i in range(len(program.params))] or ["    pass"]
     return f"""
 @njit(nogil=True, fastmath=True, cache=CACHE, error_model="numpy")
 def apply({", ".join([*arguments, "p", "out"])}):
-{_unpack(program)}
+{chr(10).join(params)}
     for i in range(out.shape[0]):
         o = out[i]
 {chr(10).join(heads)}
@@ -106,140 +312,39 @@ def apply({", ".join([*arguments, "p", "out"])}):
 """
 
 
-_DISTANCES = """        n# = nx#[i]
-        close# = 0
-        for j in range(a#.size):
-            s# = n# + nz#[j]
-            v# = s# - (a#[j] + a#[j])
-            a#[j] = v#
-            close# += np.int32(v# < tol# * s#)
-        if close# > 0:
-            for j in range(a#.size):
-                if a#[j] < tol# * (n# + nz#[j]):
-                    v# = T(0.0)
-                    for k in range(x#.shape[1]):
-                        t# = x#[i, k] - z#[j, k]
-                        v# += t# * t#
-                    a#[j] = v#"""
-
-
-def _unpack(program):
-    lines = [f"    p{i} = p[{i}]" for i in range(len(program.params))]
-    return "\n".join(lines) or "    pass"
-
-
-def _fused(program, d):
-    """Source of ``fused_matmat``: K @ V without any tile, for few columns of X."""
-    metric = program.pair_leaves[0].metric
-    zs = "\n".join(f"        z{k} = ZT[{k}, j0 : j0 + w]" for k in range(d))
-    xs = "\n".join(f"            x{k} = X[i, {k}]" for k in range(d))
-    term = _TERMS[metric]
-    total = " + ".join(term.format(a=f"x{k}", b=f"z{k}[j]") for k in range(d))
-    params = "".join(f", p{i}" for i in range(len(program.params)))
-    return f"""
+# T += K' U for the blocks that `_KEEP` left in `store`; the same for every kernel.
+_TRANSPOSED = """
 @njit(nogil=True, fastmath=True, cache=CACHE, error_model="numpy")
-def fused_matmat(X, ZT, VT, p, out):
-{_unpack(program)}
-    m = ZT.shape[1]
-    c = VT.shape[0]
-    buffer = np.empty({SEGMENT}, T)
-    for j0 in range(0, m, {SEGMENT}):
-        w = min({SEGMENT}, m - j0)
-{zs}
-        v0 = VT[0, j0 : j0 + w]
-        b = buffer[:w]
-        for i in range(X.shape[0]):
-{xs}
-            if c == 1:
-                acc = T(0.0)
-                for j in range(w):
-                    acc += element({total}{params}) * v0[j]
-                out[i, 0] += acc
-            else:
-                for j in range(w):
-                    b[j] = element({total}{params})
-                q = 0
-                while q + 4 <= c:
-                    va = VT[q, j0 : j0 + w]
-                    vb = VT[q + 1, j0 : j0 + w]
-                    vc = VT[q + 2, j0 : j0 + w]
-                    vd = VT[q + 3, j0 : j0 + w]
-                    sa = T(0.0)
-                    sb = T(0.0)
-                    sc = T(0.0)
-                    sd = T(0.0)
-                    for j in range(w):
-                        k = b[j]
-                        sa += k * va[j]
-                        sb += k * vb[j]
-                        sc += k * vc[j]
-                        sd += k * vd[j]
-                    out[i, q] += sa
-                    out[i, q + 1] += sb
-                    out[i, q + 2] += sc
-                    out[i, q + 3] += sd
-                    q += 4
-                while q < c:
-                    va = VT[q, j0 : j0 + w]
-                    sa = T(0.0)
-                    for j in range(w):
-                        sa += b[j] * va[j]
-                    out[i, q] += sa
-                    q += 1
+def transposed(store, U, height, c, below):
+    count = below.shape[0]
+    S = np.empty((1, c, WIDTH), T)
+    for q in range(count):
+        for k in range(c):
+            for j in range(WIDTH):
+                S[0, k, j] = 0
+        for i in range(0, height, ROWS):
+            at = (i // ROWS) * count + q
+            add_transposed(store, at * ROWS * WIDTH, U, i * c, c, S, 0)
+        for k in range(c):
+            for j in range(WIDTH):
+                below[q, k, j] += S[0, k, j]
 """
-
-
-def _tile(metric):
-    """Source of ``tile``: one pairwise quantity, summed over columns of X."""
-    term = _TERMS[metric]
-    four = " + ".join(term.format(a=f"x{k}", b=f"z{k}[j]") for k in range(4))
-    one = term.format(a="x0", b="z0[j]")
-    return f"""
-@njit(nogil=True, fastmath=True, cache=CACHE, error_model="numpy")
-def tile(X, ZT, j0, out):
-    d = X.shape[1]
-    w = out.shape[1]
-    for i in range(X.shape[0]):
-        o = out[i]
-        o[:] = 0
-        k = 0
-        while k + 4 <= d:  # four columns a pass: fewer loads and stores of o
-            x0, x1, x2, x3 = X[i, k], X[i, k + 1], X[i, k + 2], X[i, k + 3]
-            z0 = ZT[k, j0 : j0 + w]
-            z1 = ZT[k + 1, j0 : j0 + w]
-            z2 = ZT[k + 2, j0 : j0 + w]
-            z3 = ZT[k + 3, j0 : j0 + w]
-            for j in range(w):
-                o[j] += {four}
-            k += 4
-        while k < d:
-            x0 = X[i, k]
-            z0 = ZT[k, j0 : j0 + w]
-            for j in range(w):
-                o[j] += {one}
-            k += 1
-"""
-
-
-def can_fuse(program, d):
-    """Whether K @ V can run as one loop, without tiles."""
-    return (
-        d <= UNROLL
-        and len(program.pair_leaves) == 1
-        and not program.row_leaves
-        and program.pair_leaves[0].metric in ("sqeuclidean", "l1", "dot")
-    )
 
 
 def _preamble(dtype):
-    suffix = _SUFFIX[dtype]
+    suffix, block = _SUFFIX[dtype], simd.BLOCKS[dtype]
     names = ("exp", "log", "sin", "cos", "tanh", "matern", "ratio")
-    imports = "\n".join(
-        f"from gpkern.cpu.vecmath import {n}_{suffix} as {n}" for n in names
-    )
+    lines = [f"from gpkern.cpu.vecmath import {n}_{suffix} as {n}" for n in names]
+    metrics = ("dot", "sqeuclidean", "l1", "chi2", "add_product", "add_transposed")
+    lines += [f"{n} = blocks.{n}" for n in metrics]
+    # As text, so that another processor's sizes are another module.
+    lines += [f"{n} = {getattr(block, n)}" for n in ("ROWS", "WIDTH", "LANES")]
     return (
-        f"import numpy as np\nfrom numba import njit\n{imports}\n"
-        f"T = np.{dtype}\nCACHE = __file__ is not None\n"
+        "import numpy as np\nfrom numba import njit\n"
+        f"from gpkern.cpu.simd import {dtype} as blocks\n"
+        "from gpkern.cpu.vecmath import exp_f64 as wide_exp\n"
+        f"T, SIZE = np.{dtype}, {4 if dtype == 'float32' else 8}\n"
+        "CACHE = __file__ is not None\n" + "\n".join(lines) + "\n"
     )
 
 
@@ -255,7 +360,8 @@ def cache_folder():
 @lru_cache(maxsize=1)
 def _fingerprint():
     """Changes when the functions that generated code calls change."""
-    return hashlib.sha256(Path(vecmath.__file__).read_bytes()).hexdigest()
+    files = (vecmath.__file__, simd.__file__)
+    return hashlib.sha256(b"".join(Path(f).read_bytes() for f in files)).hexdigest()
 
 
 def _load(source):
@@ -293,34 +399,42 @@ def _compiled(key, dtype, name, source):
     return _COMPILED[key]
 
 
-def apply_function(program, dtype, products=()):
+def apply_function(program, dtype):
     """``apply(*leaves, *row_leaves, params, out)``: a tile of the kernel.
 
-    A leaf is its tile, the first of them in `out`, which is overwritten; one in
-    `products` holds inner products and has arguments ``x, z, |x|^2, |z|^2, tol``.
+    A leaf is its tile, the first of them in `out`, which is overwritten.
     """
     return _compiled(
-        (program.key, tuple(products)),
+        ("apply", program.key),
         dtype,
         "apply",
-        lambda: _element(program) + _apply(program, products),
+        lambda: _element(program) + _apply(program),
     )
 
 
-def fused_function(program, dtype, d):
-    """``fused_matmat(X, ZT, VT, params, out)``: adds K @ V without any tile."""
-    return _compiled(
-        (program.key, d),
-        dtype,
-        "fused_matmat",
-        lambda: _element(program) + _fused(program, d),
-    )
+def loop_function(name, program, dtype, products=()):
+    """A loop over blocks: "tile", "matmat", "symmetric", "keep" or "logsumexp".
 
-
-def tile_function(metric, dtype):
-    """``tile(X, ZT, j0, out)``: a tile of a metric, from differences.
-
-    ZT is sliced inside, where Numba knows that its rows are contiguous: loops over
-    strided views are not vectorised.
+    Parameters
+    ----------
+    name : str
+    program : Program
+    dtype : str
+    products : tuple of int
+        Which leaves are squared distances by way of inner products.
     """
-    return _compiled((metric,), dtype, "tile", lambda: _tile(metric))
+    arguments, body, fastmath = _LOOPS[name]
+    return _compiled(
+        (name, program.key, tuple(products)),
+        dtype,
+        name,
+        lambda: (
+            _element(program)
+            + _function(name, program, products, arguments, body, fastmath)
+        ),
+    )
+
+
+def transposed_function(dtype):
+    """``transposed(store, U, height, c, below)``: adds K' U of kept blocks."""
+    return _compiled(("transposed",), dtype, "transposed", lambda: _TRANSPOSED)

@@ -1,15 +1,25 @@
-"""A kernel matrix on a CPU, as reductions over tiles that fit the cache."""
+"""A kernel matrix on a CPU, as reductions over blocks that fit the cache."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from . import codegen, metrics, parallel
-from .filler import OpaqueFiller, TileFiller
-from .points import Points, View, centre_of
+from .points import Points, centre_of
+from .recipes import OpaqueRecipe, Recipe, SparseRecipe
 
-TILE_ROWS, TILE_COLUMNS = 256, 512
-FUSED_ROWS = 128
+# Rows of a task: a multiple of every block's height and width.
+STRIP = 192
+# Shape of the tiles of kernels that are not computed in blocks.
+TILE_ROWS, TILE_COLUMNS = 192, 512
+# Outputs beyond which tiles and BLAS are faster than sums in registers.
+MOST_OUTPUTS = 32
+# Columns of X up to which ``K.T @ (K @ V)`` computes K twice rather than keep it.
+TWICE_COLUMNS = 40
+# Bytes of K that a thread keeps between the two products.
+KEPT_BYTES = 4 << 20
+# Index of the first column of a strip's diagonal where there is none.
+NO_DIAGONAL = -(1 << 60)
 
 
 class Matrix:
@@ -26,7 +36,7 @@ class Matrix:
     dtype : dtype
         float32 or float64.
     budget : int
-        Bytes for tiles and prepared rows.
+        Bytes for blocks and prepared rows.
     other : Matrix, default=None
         Share the prepared Z of another matrix.
     """
@@ -62,7 +72,20 @@ class Matrix:
 
     # ------------------------------------------------------------------ tiles
 
-    def tile(self, i0, i1, j0, j1, out=None, fill=None):
+    def recipe(self, log=False):
+        """Computes blocks or tiles of the kernel, or of its logarithm."""
+        if self.opaque is not None:
+            return OpaqueRecipe(self.X, self.Z, self.opaque, log)
+        kind = Recipe if self.is_dense else SparseRecipe
+        program = self.program.log if log else self.program
+        return kind(self.X, self.Z, program, self.dtype)
+
+    @property
+    def is_dense(self):
+        """Whether neither side is sparse."""
+        return not (self.X.is_sparse or self.Z.is_sparse)
+
+    def tile(self, i0, i1, j0, j1, out=None, recipe=None):
         """Entries ``[i0:i1, j0:j1]``, the diagonal of a symmetric matrix exact.
 
         Parameters
@@ -70,25 +93,28 @@ class Matrix:
         i0, i1, j0, j1 : int
         out : array of shape (i1 - i0, j1 - j0), default=None
             Where to write.
-        fill : TileFiller, default=None
-            From `filler`, which saves its set-up when there are many tiles.
+        recipe : Recipe, default=None
+            From `recipe`, which saves its set-up when there are many tiles.
         """
-        fill = fill or self.filler()
+        recipe = recipe or self.recipe()
         if out is None:
             out = np.empty((i1 - i0, j1 - j0), self.dtype)
         if out.size:
-            fill(out, i0, i1, j0, j1)
+            recipe.tile(out, i0, i1, j0, j1)
         if self.symmetric and i0 < j1 and j0 < i1:
             lo, hi = max(i0, j0), min(i1, j1)
             at = np.arange(lo, hi)
-            out[at - i0, at - j0] = fill.diagonal(lo, hi)
+            out[at - i0, at - j0] = recipe.diagonal(lo, hi)
         return out
 
-    def filler(self, log=False):
-        """Writes tiles of the kernel, or of its logarithm."""
-        if self.opaque is not None:
-            return OpaqueFiller(self, log)
-        return TileFiller(self, self.program.log if log else self.program)
+    def _tiles(self, recipe, i0, i1, j0, j1):
+        """Tiles of a strip of rows, all in one buffer: ``(a, b, K[i0:i1, a:b])``."""
+        height = i1 - i0
+        buffer = np.empty(height * min(TILE_COLUMNS, max(j1 - j0, 0)), self.dtype)
+        for a in range(j0, j1, TILE_COLUMNS):
+            b = min(a + TILE_COLUMNS, j1)
+            out = buffer[: height * (b - a)].reshape(height, b - a)
+            yield a, b, self.tile(i0, i1, a, b, out, recipe)
 
     # ------------------------------------------------------------- reductions
 
@@ -96,164 +122,234 @@ class Matrix:
         """K @ V, shape (n, c)."""
         n, m = self.shape
         V = np.ascontiguousarray(V, dtype=self.dtype)
-        if self.opaque is None and self.is_dense:
-            if codegen.can_fuse(self.program, self.X.shape[1]) and self._no_diagonal:
-                return self._fused_matmat(V)
-            if self.symmetric and n > TILE_ROWS:
-                return self._symmetric_matmat(V)
         out = np.empty((n, V.shape[1]), self.dtype)
-        fill = self.filler()
+        if not out.size:
+            return out
+        recipe = self.recipe()
+        if isinstance(recipe, Recipe) and V.shape[1] <= MOST_OUTPUTS:
+            if self.symmetric and n >= 4 * STRIP * parallel.n_threads():
+                return self._symmetric_matmat(recipe, V)
+            self._block_matmat(recipe, V, out)
+            return out
+        if self.symmetric and n > TILE_ROWS:
+            return self._symmetric_tile_matmat(recipe, V)
 
-        def strip(index, worker):
-            i0, i1 = self._strip(index)
+        def strip(i0, i1, worker):
             total = np.zeros((i1 - i0, V.shape[1]))
-            for a, b, block in self._tiles(fill, i0, i1, 0, m):
+            for a, b, block in self._tiles(recipe, i0, i1, 0, m):
                 total += block @ V[a:b]
             out[i0:i1] = total
 
-        parallel.run(strip, self._n_strips)
+        self._over_strips(strip, TILE_ROWS)
         return out
 
-    @property
-    def is_dense(self):
-        """Whether neither side is sparse."""
-        return not (self.X.is_sparse or self.Z.is_sparse)
-
-    @property
-    def _no_diagonal(self):
-        """Whether the diagonal needs no special value."""
-        return not self.symmetric or (self.program.expr is self.program.diagonal_expr)
-
-    @property
-    def _n_strips(self):
-        return -(-self.shape[0] // TILE_ROWS)
-
-    def _strip(self, index):
-        i0 = index * TILE_ROWS
-        return i0, min(i0 + TILE_ROWS, self.shape[0])
-
-    def _tiles(self, fill, i0, i1, j0, j1):
-        """Tiles of a strip of rows, all in one buffer: ``(a, b, K[i0:i1, a:b])``."""
-        height = i1 - i0
-        buffer = np.empty(height * min(TILE_COLUMNS, max(j1 - j0, 0)), self.dtype)
-        for a in range(j0, j1, TILE_COLUMNS):
-            b = min(a + TILE_COLUMNS, j1)
-            out = buffer[: height * (b - a)].reshape(height, b - a)
-            yield a, b, self.tile(i0, i1, a, b, out, fill)
-
-    def _symmetric_matmat(self, V):
-        """Each tile above the diagonal serves both of its sides."""
+    def _over_strips(self, task, height, fixed=False):
+        """Call ``task(i0, i1, worker)`` for strips of so many rows."""
         n = self.shape[0]
-        workers = min(parallel.n_threads(), self._n_strips)
-        totals = np.zeros((workers, n, V.shape[1]))
-        fill = self.filler()
+        run = parallel.run_fixed if fixed else parallel.run
+        run(
+            lambda index, worker: task(
+                index * height, min((index + 1) * height, n), worker
+            ),
+            -(-n // height),
+        )
 
-        def strip(index, worker):
-            i0, i1 = self._strip(index)
+    def _strip_rows(self):
+        """Rows of a task: fewer where there are few tasks to share out."""
+        block = self.X.block.ROWS
+        share = -(-self.shape[0] // (4 * parallel.n_threads() * block)) * block
+        return min(STRIP, share)
+
+    def _spans(self, recipe, start=0):
+        """Parts of the columns: all of them, or as many as the budget allows."""
+        m, block = self.shape[1], self.Z.block.WIDTH
+        row = self.X.shape[1] * self.dtype.itemsize
+        span = m if self.Z.keep else max(512, self.budget // (8 * row))
+        span = -(-span // block) * block
+        for a in range(start, m, span):
+            yield a, min(a + span, m), recipe.columns(a, min(a + span, m))
+
+    def _panels_of(self, V):
+        """V as a panel of each block's samples after another, zero where it ends."""
+        block, (m, c) = self.Z.block.WIDTH, V.shape
+        out = np.zeros((-(-m // block), c, block), self.dtype)
+        whole = m // block
+        out[:whole] = V[: whole * block].reshape(whole, block, c).transpose(0, 2, 1)
+        out[whole:, :, : m - whole * block] = V[whole * block :].T
+        return out
+
+    def _diagonal_of(self, recipe, i0, i1):
+        """k(x, x) of a strip, as long as its padded rows."""
+        out = np.zeros(i1 - i0 + self.X.block.ROWS, self.dtype)
+        if self.symmetric:
+            out[: i1 - i0] = recipe.diagonal(i0, i1)
+        return out
+
+    def _block_matmat(self, recipe, V, out):
+        panels, loop = self._panels_of(V), recipe.loop("matmat")
+        width, c = self.Z.block.WIDTH, V.shape[1]
+
+        def strip(i0, i1, worker):
+            rows, diagonal = recipe.rows(i0, i1), self._diagonal_of(recipe, i0, i1)
+            total = np.zeros((i1 - i0, c))
+            for a, b, columns in self._spans(recipe):
+                values = panels[a // width : -(-b // width)]
+                first = i0 - a if self.symmetric else NO_DIAGONAL
+                arguments = recipe.arguments(rows, columns)
+                loop(*arguments, values, c, first, diagonal, total)
+            out[i0:i1] = total
+
+        self._over_strips(strip, self._strip_rows())
+
+    def _symmetric_matmat(self, recipe, V):
+        """Each block above the diagonal serves both of its sides."""
+        (n, c), width = V.shape, self.Z.block.WIDTH
+        workers = min(parallel.n_threads(), -(-n // STRIP))
+        panels, loop = self._panels_of(V), recipe.loop("symmetric")
+        below = np.zeros((workers, *panels.shape))
+        factors = np.zeros((n + self.X.block.ROWS, c), self.dtype)
+        factors[:n] = V
+        out = np.zeros((n, c))
+
+        def strip(i0, i1, worker):
+            rows, diagonal = recipe.rows(i0, i1), self._diagonal_of(recipe, i0, i1)
+            total = out[i0:i1]
+            for a, b, columns in self._spans(recipe, i0):
+                cut = slice(a // width, -(-b // width))
+                values, under = panels[cut], below[worker, cut]
+                arguments = recipe.arguments(rows, columns)
+                first = 0 if a == i0 else NO_DIAGONAL
+                loop(*arguments, values, c, factors[i0:], first, diagonal, total, under)
+
+        self._over_strips(strip, STRIP, fixed=True)
+        out += self._from_panels(below.sum(axis=0))
+        return out.astype(self.dtype)
+
+    def _from_panels(self, panels):
+        """The reverse of `_panels_of`."""
+        c = panels.shape[1]
+        return panels.transpose(0, 2, 1).reshape(-1, c)[: self.shape[1]]
+
+    def _symmetric_tile_matmat(self, recipe, V):
+        """The same in tiles."""
+        n = self.shape[0]
+        workers = min(parallel.n_threads(), -(-n // TILE_ROWS))
+        totals = np.zeros((workers, n, V.shape[1]))
+
+        def strip(i0, i1, worker):
             total = totals[worker]
-            total[i0:i1] += self.tile(i0, i1, i0, i1, fill=fill) @ V[i0:i1]
-            for a, b, K in self._tiles(fill, i0, i1, i1, n):
+            total[i0:i1] += self.tile(i0, i1, i0, i1, recipe=recipe) @ V[i0:i1]
+            for a, b, K in self._tiles(recipe, i0, i1, i1, n):
                 total[i0:i1] += K @ V[a:b]
                 total[a:b] += K.T @ V[i0:i1]
 
-        parallel.run_fixed(strip, self._n_strips)
+        self._over_strips(strip, TILE_ROWS, fixed=True)
         return totals.sum(axis=0).astype(self.dtype)
 
-    def _fused_matmat(self, V):
-        n, m = self.shape
-        d = self.X.shape[1]
-        leaf = self.program.pair_leaves[0]
-        view, columns = View.of(leaf), View.of(leaf, columns=True)
-        fused = codegen.fused_function(self.program, self.dtype.name, d)
-        params = self.program.params.astype(self.dtype)
-        VT = np.ascontiguousarray(V.T)
-        out = np.empty((n, V.shape[1]), self.dtype)
-        # Rows of Z that are not kept are prepared again for each strip, in parts.
-        span = max(codegen.SEGMENT, self.budget // (8 * d * self.dtype.itemsize))
-        span = m if self.Z.keep else span
-
-        def strip(index, worker):
-            i0 = index * FUSED_ROWS
-            x, _ = self.X.take(view, i0, min(i0 + FUSED_ROWS, n))
-            total = np.zeros((len(x), V.shape[1]))
-            for a in range(0, m, span):
-                z, _ = self.Z.columns(columns, a, min(a + span, m))
-                fused(x, z, np.ascontiguousarray(VT[:, a : a + span]), params, total)
-            out[i0 : i0 + FUSED_ROWS] = total
-
-        parallel.run(strip, -(-n // FUSED_ROWS))
-        return out
-
     def normal_matmat(self, V, targets=None, weights=None):
-        """``K.T @ U`` and ``U = weights * (K @ V - targets)``, K computed once."""
+        """``K.T @ U`` and ``U = weights * (K @ V - targets)``."""
         n, m = self.shape
         V = np.ascontiguousarray(V, dtype=self.dtype)
-        U = np.empty((n, V.shape[1]), self.dtype)
-        height = self._panel_rows()
-        strips = -(-n // height)
-        workers = min(parallel.n_threads(), strips)
-        totals = np.zeros((workers, m, V.shape[1]))
-        panels = np.empty((workers, height * m), self.dtype)
-        fill = self.filler()
+        c = V.shape[1]
+        blocks = self.opaque is None and self.is_dense and c <= MOST_OUTPUTS
+        if blocks and self.X.shape[1] <= TWICE_COLUMNS:
+            U = self._weighted_residual(self.matmat(V), slice(None), targets, weights)
+            return self.transposed().matmat(U), U
+        U = np.empty((n, c), self.dtype)
+        if not (n and m):
+            return np.zeros((m, c), self.dtype), U
+        # Whole rows of K are kept between the products.
+        share = min(KEPT_BYTES, self.budget // (4 * parallel.n_threads()))
+        height = max(1, share // (m * self.dtype.itemsize))
+        block = self.X.block.ROWS
+        height = min(STRIP, max(2 * block, height // block * block))
+        if blocks and self.Z.keep:
+            return self._kept_normal(V, U, targets, weights, height), U
+        recipe = self.recipe()
+        workers = min(parallel.n_threads(), -(-n // height))
+        totals = np.zeros((workers, m, c))
 
-        def strip(index, worker):
-            i0 = index * height
-            i1 = min(i0 + height, n)
-            # A panel is a row of whole tiles, each contiguous for its loops.
-            tiles = []
-            for a in range(0, m, TILE_COLUMNS):
-                b = min(a + TILE_COLUMNS, m)
-                block = panels[worker][(i1 - i0) * a : (i1 - i0) * b]
-                block = block.reshape(i1 - i0, b - a)
-                tiles.append((a, b, self.tile(i0, i1, a, b, block, fill)))
-            u = np.zeros((i1 - i0, V.shape[1]))
-            for a, b, K in tiles:
-                u += K @ V[a:b]
-            if targets is not None:
-                u -= targets[i0:i1]
-            if weights is not None:
-                u *= weights[i0:i1, None]
-            U[i0:i1] = u
-            for a, b, K in tiles:
-                totals[worker, a:b] += K.T @ U[i0:i1]
+        def strip(i0, i1, worker):
+            K = np.empty((i1 - i0, m), self.dtype)
+            u = np.zeros((i1 - i0, c))
+            for a, b, tile in self._tiles(recipe, i0, i1, 0, m):
+                u += tile @ V[a:b]
+                K[:, a:b] = tile
+            U[i0:i1] = self._weighted_residual(u, slice(i0, i1), targets, weights)
+            totals[worker] += K.T @ U[i0:i1]
 
-        parallel.run_fixed(strip, strips)
+        self._over_strips(strip, height, fixed=True)
         return totals.sum(axis=0).astype(self.dtype), U
 
-    def _panel_rows(self):
-        """Rows of a panel of full width: in the cache if that leaves enough rows."""
-        row = self.shape[1] * self.dtype.itemsize
-        share = self.budget // (4 * parallel.n_threads())
-        best = max(64, (4 << 20) // row)
-        return int(max(1, min(TILE_ROWS, best, share // row)))
+    def _weighted_residual(self, u, cut, targets, weights):
+        if targets is not None:
+            u -= targets[cut]
+        if weights is not None:
+            u *= weights[cut, None]
+        return u
+
+    def _kept_normal(self, V, U, targets, weights, height):
+        (n, m), (_, c) = self.shape, V.shape
+        block = self.X.block
+        recipe, panels = self.recipe(), self._panels_of(V)
+        keep = recipe.loop("keep")
+        transposed = codegen.transposed_function(self.dtype.name)
+        workers = min(parallel.n_threads(), -(-n // height))
+        below = np.zeros((workers, *panels.shape))
+        size = (workers, height // block.ROWS * len(panels), block.ROWS, block.WIDTH)
+        store = np.empty(size, self.dtype)
+        columns = recipe.columns(0, m)
+
+        def strip(i0, i1, worker):
+            total = np.zeros((i1 - i0, c))
+            arguments = recipe.arguments(recipe.rows(i0, i1), columns)
+            keep(*arguments, panels, c, store[worker], total)
+            u = self._weighted_residual(total, slice(i0, i1), targets, weights)
+            factors = np.zeros((height, c), self.dtype)
+            factors[: i1 - i0] = u
+            U[i0:i1] = u
+            transposed(store[worker], factors, i1 - i0, c, below[worker])
+
+        self._over_strips(strip, height, fixed=True)
+        return self._from_panels(below.sum(axis=0)).astype(self.dtype)
 
     def logsumexp(self, log_weights=None):
         """Row log-sum-exp of log K + log_weights, shape (n,), float64."""
         n, m = self.shape
-        logw = np.zeros(m) if log_weights is None else np.asarray(log_weights)
-        logw = logw.astype(self.dtype)
-        out = np.full(n, -np.inf)
-        update = metrics.logsumexp_update[self.dtype.name]
-        fill = self.filler(log=True)
+        recipe = self.recipe(log=True)
+        out, width = np.full(n, -np.inf), self.Z.block.WIDTH
+        logw = np.full(-(-m // width) * width, -np.inf)
+        logw[:m] = 0.0 if log_weights is None else log_weights
+        blocks = isinstance(recipe, Recipe)
+        loop = recipe.loop("logsumexp") if blocks else None
+        logw = logw.reshape(-1, width).astype(self.dtype) if blocks else logw
 
-        def strip(index, worker):
-            i0, i1 = self._strip(index)
+        def strip(i0, i1, worker):
             peak, total = out[i0:i1], np.zeros(i1 - i0)
-            for a, b, tile in self._tiles(fill, i0, i1, 0, m):
-                update(tile, logw[a:b], peak, total)
+            if blocks:
+                rows, diagonal = recipe.rows(i0, i1), self._diagonal_of(recipe, i0, i1)
+                for a, b, columns in self._spans(recipe):
+                    cut = logw[a // width : -(-b // width)]
+                    first = i0 - a if self.symmetric else NO_DIAGONAL
+                    arguments = recipe.arguments(rows, columns)
+                    loop(*arguments, cut, first, diagonal, peak, total)
+            else:
+                for a, b, tile in self._tiles(recipe, i0, i1, 0, m):
+                    metrics.logsumexp_update(tile, logw[a:b], peak, total)
             metrics.logsumexp_finish(peak, total)
 
-        parallel.run(strip, self._n_strips)
+        if out.size:
+            self._over_strips(strip, self._strip_rows())
         return out
 
     def diagonal(self):
         """Entries (i, i) of a square matrix."""
         n = min(self.shape)
-        fill = self.filler()
+        recipe = self.recipe()
         if self.symmetric:
-            return np.asarray(fill.diagonal(0, n)).astype(self.dtype)
+            return np.asarray(recipe.diagonal(0, n)).astype(self.dtype)
         out = np.empty(n, self.dtype)
         for i0 in range(0, n, 32):
             i1 = min(i0 + 32, n)
-            out[i0:i1] = np.diagonal(self.tile(i0, i1, i0, i1, fill=fill))
+            out[i0:i1] = np.diagonal(self.tile(i0, i1, i0, i1, recipe=recipe))
         return out

@@ -1,11 +1,11 @@
-"""Tiles of pairwise quantities, and the reductions of tiles that BLAS lacks."""
+"""Loops over tiles, where K comes in tiles: sparse rows and the user's own kernels."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-from .vecmath import exp_f32, exp_f64, log_f64
+from .vecmath import exp_f64, log_f64
 
 loop = njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
 
@@ -18,43 +18,26 @@ def distances_from_sparse(G, nx, nz):
             G[i, j] = max(nx[i] + nz[j] - (G[i, j] + G[i, j]), 0.0)
 
 
-def _logsumexp(exp, dtype):
-    zero = dtype(0)
-
-    @njit(nogil=True, fastmath={"contract", "nsz", "reassoc"}, error_model="numpy")
-    def update(L, logw, peak, total):
-        """Fold a tile of logarithms into running ``peak`` and ``total`` per row."""
-        for i in range(L.shape[0]):
-            row = L[i]
-            top = row[0] + logw[0]
-            undefined = 0
-            for j in range(row.size):
-                v = row[j] + logw[j]
-                row[j] = v
-                top = max(top, v)
-                undefined += np.int32(v != v)
-            if undefined > 0:
-                peak[i] = np.nan  # for good: no comparison below is true again
-            elif top > peak[i]:
-                total[i] *= exp_f64(peak[i] - top)
-                peak[i] = top
-            shift = peak[i]
-            if shift > -np.inf:
-                part = zero
-                for j in range(row.size):
-                    part += exp(row[j] - shift)
-                total[i] += part
-
-    return update
+# Not all of fast-math: it would drop the comparisons with infinity, and NaN.
+@njit(nogil=True, fastmath={"contract", "nsz"}, cache=True, error_model="numpy")
+def logsumexp_update(L, logw, peak, total):
+    """Fold a tile of logarithms into running ``peak`` and ``total`` per row."""
+    for i in range(L.shape[0]):
+        top, undefined = -np.inf, False
+        for j in range(L.shape[1]):
+            v = np.float64(L[i, j]) + logw[j]
+            top = max(top, v)
+            undefined |= v != v
+        if undefined:
+            peak[i] = np.nan  # for good: no comparison below is true again
+        elif top > peak[i]:
+            total[i] *= exp_f64(peak[i] - top)
+            peak[i] = top
+        if peak[i] > -np.inf:
+            for j in range(L.shape[1]):
+                total[i] += exp_f64(np.float64(L[i, j]) + logw[j] - peak[i])
 
 
-logsumexp_update = {
-    "float32": _logsumexp(exp_f32, np.float32),
-    "float64": _logsumexp(exp_f64, np.float64),
-}
-
-
-# No fast-math: it would drop the comparison with infinity, and NaN.
 @njit(nogil=True, cache=True, error_model="numpy")
 def logsumexp_finish(peak, total):
     """Row log-sum-exp from the running values, in `peak`."""

@@ -1,11 +1,18 @@
-"""The rows of a data set as the tiles need them: cast, centred, scaled, with norms."""
+"""The rows of a data set as the blocks need them: cast, centred, scaled, with norms."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from scipy import sparse
+
+from . import parallel
+from .simd import BLOCKS
+
+# Rows prepared by one task.
+CHUNK = 6144
 
 
 @dataclass(frozen=True)
@@ -17,7 +24,7 @@ class View:
     scale : tuple of float or None
     centred : bool
     columns : bool
-        Transposed, for loops that run along the samples.
+        Transposed, for loops that run along the samples: on a CPU in panels.
     """
 
     scale: tuple | None = None
@@ -54,73 +61,130 @@ class Points:
         self.source, self.dtype, self.centre, self.keep = source, dtype, centre, keep
         self.shape = source.shape
         self.is_sparse = sparse.issparse(source)
+        self.block = BLOCKS[np.dtype(dtype).name]
         self._kept = {}
 
-    def take(self, view, start, stop):
-        """Rows ``start:stop`` in a view, with their squared norms.
+    def rows(self, view, start, stop):
+        """Dense rows from `start` on, and their squared norms.
 
         Returns
         -------
-        rows : ndarray of shape (stop - start, d)
-            CSR in float64 for a sparse source.
-        norms : ndarray of shape (stop - start,)
+        rows : ndarray of shape (stop - start + padding, d)
+            The last row repeated up to a multiple of the height of a block.
+        norms : ndarray of shape (stop - start + padding,)
         """
+        height = self.block.ROWS
+        size = -(-(stop - start) // height) * height
         if not self.keep:
-            return self._prepare(view, start, stop)
-        rows, norms = self._all(view)
+            return self._prepare(view, start, stop, size)
+        rows, norms = self._all(view, self.shape[0] + height)
+        return rows[start : start + size], norms[start : start + size]
+
+    def panels(self, view, start, stop):
+        """The same as panels of columns, the last row repeated to fill the last.
+
+        Returns
+        -------
+        panels : ndarray of shape (n_panels, d, width)
+        norms : ndarray of shape (n_panels, width)
+        skip : int
+            Where row `start` is in the first panel.
+        """
+        width = self.block.WIDTH
+        if not self.keep:
+            size = -(-(stop - start) // width) * width
+            return *self._prepare(view, start, stop, size), 0
+        first, last = start // width, -(-stop // width)
+        panels, norms = self._all(view, -(-self.shape[0] // width) * width)
+        return panels[first:last], norms[first:last], start - first * width
+
+    def csr(self, scale, start, stop):
+        """CSR rows in float64, and their squared norms."""
+        if not self.keep:
+            return self._prepare_sparse(scale, start, stop)
+        key = ("csr", scale)
+        if key not in self._kept:
+            self._kept[key] = self._prepare_sparse(scale, 0, self.shape[0])
+        rows, norms = self._kept[key]
         return rows[start:stop], norms[start:stop]
 
-    def columns(self, view, start, stop):
-        """A view with ``columns=True`` that holds rows ``start:stop``.
-
-        Returns
-        -------
-        columns : ndarray of shape (d, at least stop - start)
-            Contiguous: all rows where they are kept.
-        offset : int
-            Where row `start` is in it.
-        """
-        if not self.keep:
-            return self._prepare(view, start, stop)[0], 0
-        return self._all(view)[0], start
-
-    def _all(self, view):
-        if view not in self._kept:
-            self._kept[view] = self._prepare(view, 0, self.shape[0])
-        return self._kept[view]
-
-    def dense(self, view, start, stop):
-        """As `take`, but never sparse."""
-        rows, norms = self.take(view, start, stop)
-        if sparse.issparse(rows):
-            rows = rows.toarray().astype(self.dtype)
-        return rows, norms
+    def norms(self, scale, start, stop):
+        """Squared norms of scaled rows."""
+        if self.is_sparse:
+            return self.csr(scale, start, stop)[1]
+        return self.rows(View(scale), start, stop)[1][: stop - start]
 
     def raw(self, start, stop):
         """Rows as they came, for kernels that are the user's own code."""
         rows = self.source[start:stop]
         return rows if self.is_sparse else np.asarray(rows, dtype=self.dtype)
 
-    def _prepare(self, view, start, stop):
-        rows = self.source[start:stop]
-        if self.is_sparse and not view.columns:
-            return self._prepare_sparse(rows, view.scale)
-        rows = rows.toarray() if self.is_sparse else np.asarray(rows)
-        if view.centred and not self.is_sparse:
-            rows = rows - self.centre  # in float64: the offset may be large
-        if view.scale is not None:
-            rows = rows / np.array(view.scale)
-        rows = np.ascontiguousarray(rows.T if view.columns else rows, dtype=self.dtype)
-        norms = np.einsum("ij,ij->j" if view.columns else "ij,ij->i", rows, rows)
-        return rows, norms
+    def _all(self, view, size):
+        if view not in self._kept:
+            self._kept[view] = self._prepare(view, 0, self.shape[0], size)
+        return self._kept[view]
 
-    def _prepare_sparse(self, rows, scale):
+    def _prepare(self, view, start, stop, size):
+        """Rows ``start:stop`` in a view, the last repeated up to `size`."""
+        d = self.shape[1]
+        shift = self.centre if view.centred and not self.is_sparse else None
+        shift = np.zeros(d) if shift is None else shift
+        factor = np.ones(d) if view.scale is None else 1.0 / np.array(view.scale)
+        factor = np.broadcast_to(factor, d).copy()
+        width = self.block.WIDTH if view.columns else 1
+        count = size // width
+        out = np.empty((count, d, width) if view.columns else (size, d), self.dtype)
+        norms = np.empty((count, width) if view.columns else size, self.dtype)
+        pack = _pack_panels if view.columns else _pack_rows
+
+        def chunk(index, worker):
+            a = index * CHUNK
+            b = min(a + CHUNK, size)
+            # Beyond `stop` there is padding, which repeats the last row.
+            rows = self.source[min(start + a, stop - 1) : min(start + b, stop)]
+            rows = rows.toarray() if self.is_sparse else np.asarray(rows)
+            if rows.dtype not in (np.float32, np.float64):
+                rows = rows.astype(np.float64)
+            rows = np.ascontiguousarray(rows)
+            cut = slice(a // width, b // width)
+            pack(rows, shift, factor, out[cut], norms[cut])
+
+        if stop > start:
+            parallel.run(chunk, -(-size // CHUNK))
+        return out, norms
+
+    def _prepare_sparse(self, scale, start, stop):
         # Centring would fill the zeros; float64 makes up for the cancellation.
-        rows = sparse.csr_array(rows, dtype=np.float64)
+        rows = sparse.csr_array(self.source[start:stop], dtype=np.float64)
         if scale is not None:
             rows = rows @ sparse.diags_array(1.0 / np.array(scale))
             rows = sparse.csr_array(rows)
         return rows, np.asarray(rows.multiply(rows).sum(axis=1)).ravel()
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _pack_rows(source, shift, factor, out, norms):
+    last = source.shape[0] - 1
+    for i in range(out.shape[0]):
+        row, total = source[min(i, last)], 0.0
+        for k in range(shift.size):
+            # In float64: the offset may be large.
+            out[i, k] = (row[k] - shift[k]) * factor[k]
+            total += np.float64(out[i, k]) * np.float64(out[i, k])
+        norms[i] = total
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _pack_panels(source, shift, factor, out, norms):
+    last, width = source.shape[0] - 1, out.shape[2]
+    for q in range(out.shape[0]):
+        for j in range(width):
+            i = q * width + j
+            row, total = source[min(i, last)], 0.0
+            for k in range(shift.size):
+                out[q, k, j] = (row[k] - shift[k]) * factor[k]
+                total += np.float64(out[q, k, j]) * np.float64(out[q, k, j])
+            norms[q, j] = total
 
 
 def centre_of(source, at_most=4096):

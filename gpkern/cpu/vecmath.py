@@ -58,12 +58,12 @@ E3, E2, E1 = F32(5.5503324e-2), F32(2.4022651e-1), F32(6.9314718e-1)
 @inline
 def exp_f32(x):
     """e^x: 0 below -87.7, inf above 88.4."""
-    x = x * LOG2E_32
-    x = min(max(x, F32(-127.0)), F32(128.0))
-    n = np.floor(x + F32(0.5))
-    f = x - n
+    x = min(max(x * LOG2E_32, F32(-127.0)), F32(128.0))
+    # Adding 1.5 2^23 leaves the nearest integer in the low bits.
+    shifted = x + F32(12582912.0)
+    f = x - (shifted - F32(12582912.0))
     p = (((((E6 * f + E5) * f + E4) * f + E3) * f + E2) * f + E1) * f + F32(1.0)
-    return p * _i32_as_f32((I32(n) + I32(127)) << I32(23))
+    return p * _i32_as_f32((_f32_as_i32(shifted) + I32(127)) << I32(23))
 
 
 LOG2E_64, LN2_HI, LN2_LO = (

@@ -49,6 +49,12 @@ class Program:
             ex.substitute(full, {same: ex.literal(1.0)}),
         )
 
+    @classmethod
+    def of_leaf(cls, leaf):
+        """Program of one quantity of a pair, as if it were a kernel."""
+        node = ex.leaf(leaf.metric, leaf.scale, leaf.owner)
+        return cls(node, node)
+
     @cached_property
     def pair_leaves(self):
         return tuple(v for v in ex.leaves(self.expr) if v.is_pairwise)

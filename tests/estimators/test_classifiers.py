@@ -64,7 +64,7 @@ class TestLabels:
         "y", [np.linspace(0, 1, 120), np.eye(120)[:, :3].astype(int)]
     )
     def test_not_classes(self, rows, classifier, y):
-        with pytest.raises(ValueError, match="continuous|1d array"):
+        with pytest.raises(ValueError, match=r"continuous|1d array"):
             classifier.fit(rows[0], y)
 
 

@@ -260,7 +260,7 @@ class TestData:
         assert_allclose(column.predict(X)[:, 0], flat.predict(X))
         several = fit(np.column_stack([y, 2 * y + 3, -y]))
         assert several.predict(X).shape == several.dual_coef_.shape == (200, 3)
-        expected = np.outer(flat.predict(X), [1, 2, -1]) + [0, 3, 0]
+        expected = np.outer(flat.predict(X), [1, 2, -1]) + np.array([0, 3, 0])
         assert_allclose(several.predict(X), expected, atol=1e-10)
 
     @pytest.mark.parametrize("n_centers", [None, 50])

@@ -46,7 +46,7 @@ FORMULAS = [
 ]
 
 
-@pytest.mark.parametrize(("formula", "expected"), FORMULAS, ids=str)
+@pytest.mark.parametrize(("formula", "expected"), FORMULAS, ids=range(len(FORMULAS)))
 def test_evaluate_and_diff(formula, expected):
     s, h = np.array([0.2, 1.3, 2.8]), 1e-6
     assert_allclose(value(formula, s), expected(s), rtol=1e-13)

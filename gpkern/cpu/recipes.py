@@ -1,0 +1,181 @@
+"""What the loops over blocks need, for each way the rows may come."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from ..kernels.program import Program
+from . import codegen, metrics
+from .points import View, check_signs
+
+# Up to this many columns a distance is computed from differences; above, from inner
+# products, one operation a column instead of two. They meet near 16 on AVX-512.
+DIRECT_COLUMNS = 16
+# A squared distance below this share of the norms is recomputed from differences.
+CLOSE = {"float32": 1e-3, "float64": 1e-9}
+
+
+class Recipe:
+    """Loops of a program's kernel over dense rows, with their arguments.
+
+    Parameters
+    ----------
+    X, Z : Points
+    program : Program
+        The kernel, or its logarithm.
+    dtype : dtype
+    """
+
+    def __init__(self, X, Z, program, dtype):
+        self.X, self.Z, self.program, self.dtype = X, Z, program, dtype
+        self.params = program.params.astype(dtype)
+        d = X.shape[1]
+        by_product = d > DIRECT_COLUMNS
+        self.products = tuple(
+            i
+            for i, leaf in enumerate(program.pair_leaves)
+            if leaf.metric == "sqeuclidean" and by_product
+        )
+        # CSR rows are not centred, so a dense other side may not be either.
+        self.centred = not (X.is_sparse or Z.is_sparse)
+        self.fixed = (d, dtype.type(CLOSE[dtype.name]), self.params)
+
+    def loop(self, name):
+        """A compiled loop; call it with `arguments`, then its own."""
+        return codegen.loop_function(name, self.program, self.dtype.name, self.products)
+
+    def rows(self, i0, i1):
+        """What the blocks of rows ``i0:i1`` need, for `arguments`."""
+        pairs = []
+        for leaf in self.program.pair_leaves:
+            rows, norms = self.X.rows(self._view(leaf), i0, i1)
+            check_signs(leaf, rows)
+            pairs.append((rows, norms))
+        singles = {
+            i: self.X.rows(View(leaf.scale), i0, i1)[1]
+            for i, leaf in enumerate(self.program.row_leaves)
+            if leaf.metric == "norm_x"
+        }
+        return pairs, singles
+
+    def columns(self, j0, j1):
+        """The same of columns ``j0:j1``, and how many samples come before j0."""
+        pairs, skip = [], 0
+        for leaf in self.program.pair_leaves:
+            panels, norms, skip = self.Z.panels(self._view(leaf, True), j0, j1)
+            check_signs(leaf, panels)
+            pairs.append((panels, norms))
+        singles = {}
+        for i, leaf in enumerate(self.program.row_leaves):
+            if leaf.metric != "norm_x":
+                view = View(leaf.scale, columns=True)
+                _, singles[i], skip = self.Z.panels(view, j0, j1)
+        if not pairs and not singles:
+            skip = j0 % self.Z.block.WIDTH if self.Z.keep else 0
+        return pairs, singles, skip
+
+    def arguments(self, rows, columns):
+        """Arguments of a loop, up to its own."""
+        out = []
+        for i, (x, z) in enumerate(zip(rows[0], columns[0], strict=True)):
+            out += [x[0], z[0]]
+            if i in self.products:
+                out += [x[1], z[1]]
+        singles = {**rows[1], **columns[1]}
+        out += [singles[i] for i in range(len(self.program.row_leaves))]
+        return (*out, *self.fixed)
+
+    def _view(self, leaf, columns=False):
+        centred = self.centred and leaf.metric in ("sqeuclidean", "l1")
+        return View(leaf.scale, centred, columns)
+
+    def tile(self, out, i0, i1, j0, j1):
+        """Write entries ``[i0:i1, j0:j1]`` to `out`."""
+        columns = self.columns(j0, j1)
+        arguments = self.arguments(self.rows(i0, i1), columns)
+        self.loop("tile")(*arguments, columns[2], out)
+
+    def diagonal(self, lo, hi):
+        """k(x, x) of rows ``lo:hi``."""
+        return self.program.diagonal(hi - lo, lambda scale: self.X.norms(scale, lo, hi))
+
+
+class SparseRecipe:
+    """Tiles of a program's kernel where a side is sparse."""
+
+    def __init__(self, X, Z, program, dtype):
+        self.X, self.Z, self.program, self.dtype = X, Z, program, dtype
+        self.params = program.params.astype(dtype)
+        self.apply = codegen.apply_function(program, dtype.name)
+        # Sums over columns that sparsity does not simplify, one dense tile each.
+        self.dense = {
+            leaf: Recipe(X, Z, Program.of_leaf(leaf), dtype)
+            for leaf in program.pair_leaves
+            if leaf.metric not in ("dot", "sqeuclidean")
+        }
+
+    def tile(self, out, i0, i1, j0, j1):
+        """Write entries ``[i0:i1, j0:j1]`` to `out`."""
+        arguments = []
+        for leaf in self.program.pair_leaves:
+            block = np.empty_like(out) if arguments or leaf is not self._first else out
+            if leaf in self.dense:
+                self.dense[leaf].tile(block, i0, i1, j0, j1)
+            else:
+                self._product(leaf, i0, i1, j0, j1, block)
+            if block is not out:
+                arguments.append(block)
+        for leaf in self.program.row_leaves:
+            side, span = (
+                (self.X, (i0, i1)) if leaf.metric == "norm_x" else (self.Z, (j0, j1))
+            )
+            norms = side.norms(leaf.scale, *span)
+            arguments.append(norms.astype(self.dtype, copy=False))
+        self.apply(*arguments, self.params, out)
+
+    @property
+    def _first(self):
+        return self.program.pair_leaves[0]
+
+    def _product(self, leaf, i0, i1, j0, j1, out):
+        """Not centred, so computed in float64."""
+        x, nx = self._rows(self.X, leaf.scale, i0, i1)
+        z, nz = self._rows(self.Z, leaf.scale, j0, j1)
+        product = x @ z.T
+        if sparse.issparse(product):
+            product = product.toarray()
+        product = np.ascontiguousarray(product, dtype=np.float64)
+        if leaf.metric == "sqeuclidean":
+            metrics.distances_from_sparse(product, nx, nz)
+        out[...] = product
+
+    def _rows(self, side, scale, start, stop):
+        if side.is_sparse:
+            return side.csr(scale, start, stop)
+        rows = np.asarray(side.source[start:stop], dtype=np.float64)
+        if scale is not None:
+            rows = rows / np.array(scale)
+        return rows, (rows * rows).sum(axis=1)
+
+    def diagonal(self, lo, hi):
+        """k(x, x) of rows ``lo:hi``."""
+        return self.program.diagonal(hi - lo, lambda scale: self.X.norms(scale, lo, hi))
+
+
+class OpaqueRecipe:
+    """Tiles of a kernel that is the user's own code."""
+
+    def __init__(self, X, Z, opaque, log):
+        self.X, self.Z, self.opaque, self.log = X, Z, opaque, log
+
+    def tile(self, out, i0, i1, j0, j1):
+        """Write entries ``[i0:i1, j0:j1]`` to `out`."""
+        out[...] = self.opaque.block(self.X.raw(i0, i1), self.Z.raw(j0, j1))
+        if self.log:
+            np.log(out, out=out)
+
+    def diagonal(self, lo, hi):
+        """k(x, x) of rows ``lo:hi``."""
+        values = np.asarray(self.opaque.diagonal(self.X.raw(lo, hi)))
+        return np.log(values) if self.log else values
