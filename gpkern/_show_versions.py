@@ -91,14 +91,14 @@ def _cpu():
     import joblib
     import numba
 
-    from .cpu import codegen, parallel
+    from .cpu import compiled, parallel
 
     return [
         f"cores: {os.cpu_count()}, of which this process may use {joblib.cpu_count()}",
         f"gpkern threads: {parallel.n_threads()}",
         f"Numba threads: {numba.config.NUMBA_NUM_THREADS}, "
         f"threading layer: {numba.config.THREADING_LAYER}",
-        f"compiled kernels: {codegen.cache_folder()}",
+        f"compiled kernels: {compiled.cache_folder()}",
     ]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import gpkern
 from gpkern import _show_versions
-from gpkern.cpu import codegen
+from gpkern.cpu import compiled
 
 SECTIONS = ["System:", "Dependencies:", "CPU:", "BLAS and OpenMP:", "GPU:"]
 
@@ -44,7 +44,7 @@ def test_threads_and_cache(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("GPKERN_CACHE_DIR", str(tmp_path))
     out = shown(capsys)
     assert f"compiled kernels: {tmp_path}" in out
-    assert f"compiled kernels: {codegen.cache_folder()}" in out
+    assert f"compiled kernels: {compiled.cache_folder()}" in out
     assert "gpkern threads: " in out
     assert "blas: " in out
 

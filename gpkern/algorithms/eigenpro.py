@@ -20,7 +20,7 @@ from .least_squares import (
     nystrom_preconditioner,
     preconditioner_rank,
 )
-from .spectrum import FULL_SIZE, top_eigenpairs, usable_rank
+from .spectrum import FULL_SIZE, rounding_floor, top_eigenpairs
 
 
 @dataclass
@@ -65,10 +65,11 @@ class Preconditioner:
         return max(1, int(self.beta / self.top + 1))
 
     def step(self, batch_size):
-        """Safe step for each row's residual, at a batch size."""
-        if batch_size < self.critical_batch:
-            return 1.0 / self.beta
-        return 1.98 / (self.beta + (batch_size - 1) * self.top)
+        """Safe step for each row's residual, at a batch size.
+
+        Below 2 over the largest eigenvalue of a batch's matrix after preconditioning.
+        """
+        return 1.8 / (self.beta + (batch_size - 1) * self.top)
 
 
 def fit_preconditioner(kernel, data, rows, device, rank, exponent, random_state):
@@ -107,7 +108,7 @@ def fit_preconditioner(kernel, data, rows, device, rank, exponent, random_state)
     values, vectors = top_eigenpairs(K, q + 1, device.linalg, xp, random_state)
     values = np.maximum(device.get(values), 0.0)
     q = rank.of(values, beta, operator.dtype)
-    tail = max(values[q], np.finfo(operator.dtype).eps * values[0])
+    tail = max(values[q], rounding_floor(values, operator.dtype))
     ratio = tail / values[:q]
     weights = (1.0 - ratio**exponent) / (s * values[:q])
     preconditioner = Preconditioner(
@@ -119,8 +120,11 @@ def fit_preconditioner(kernel, data, rows, device, rank, exponent, random_state)
         beta,
     )
     if s < len(data) or s > FULL_SIZE:
-        X_T = data.sample(TEST_ROWS, random_state)
-        measured = measured_top(preconditioner, X_T, random_state)
+        # As many rows as a batch will have: what fewer show is their own k(x, x).
+        size = max(TEST_ROWS, min(preconditioner.critical_batch, MAX_BATCH))
+        measured = measured_top(
+            preconditioner, data.sample(size, random_state), random_state
+        )
         preconditioner.top = max(preconditioner.top, measured)
     return preconditioner
 
@@ -147,9 +151,10 @@ def measured_top(preconditioner, X_T, random_state, n_iter=20):
     t = X_T.shape[0]
     operator = preconditioner.operator
     device = operator.device
+    X_T = X_T.astype(np.float32)
     K = make_operator(operator.kernel, X_T, None, device).to_dense()
-    G = operator.with_rows(X_T) @ preconditioner.vectors
-    weights = preconditioner.weights[:, None]
+    G = (operator.with_rows(X_T) @ preconditioner.vectors).astype(np.float32)
+    weights = preconditioner.weights[:, None].astype(np.float32)
     v = device.xp.asarray(random_state.standard_normal((t, 1)), dtype=K.dtype)
     value = 0.0
     for _ in range(n_iter):
@@ -184,7 +189,7 @@ class Rank:
         q = len(values) - 1
         if self.wanted == "auto":
             q = min(q, int((values > beta / self.batch_size).sum()))
-        return max(0, min(q, usable_rank(values, dtype) - 1))
+        return min(q, int((values > rounding_floor(values, dtype)).sum()))
 
 
 class AllCentres:
@@ -330,12 +335,17 @@ def stack_rows(parts, xp):
 
 
 def cholesky_projection(kernel, Z, device):
-    """Exact projection onto centres; float64, p^2 numbers of memory."""
+    """Exact projection onto centres; float64, p^2 numbers of memory.
+
+    Exact up to a jitter. It moves no fixed point, as what is projected vanishes there;
+    without it, rounding errors of float32 rows would be divided by eigenvalues that
+    are smaller than them.
+    """
     xp = device.xp
     K = make_operator(kernel, Z.astype(np.float64), None, device).to_dense()
     at = xp.arange(len(K))
     scale = float(K[at, at].max())
-    jitter = 1e-10 * scale
+    jitter = max(1e-10, float(np.finfo(Z.dtype).eps)) * scale
     while True:
         A = K.copy()
         A[at, at] += jitter
@@ -444,11 +454,12 @@ class Options:
         """Batch size: no larger than what still pays."""
         if self.batch_size != "auto":
             return min(n, self.batch_size)
-        return min(n, preconditioner.critical_batch, MAX_BATCH)
+        batch = int(BATCH_SHARE * preconditioner.critical_batch)
+        return max(1, min(n, batch, MAX_BATCH))
 
     def rank(self, n):
         """Rank of the preconditioner."""
-        batch = max(1, min(MAX_BATCH, n // STEPS_PER_EPOCH))
+        batch = max(1, n // STEPS_PER_EPOCH)
         if self.batch_size != "auto":
             batch = max(batch, min(n, self.batch_size))
         return Rank(self.n_eigencomponents, batch)
@@ -458,6 +469,9 @@ class Options:
 PROJECTION_ITERATIONS = 10
 # Batches beyond this save nothing and make the loss curve coarse.
 MAX_BATCH = 8192
+# Share of the critical size, at which a step is only half as long as for one row. On
+# the flights, halves instead of wholes give 0.06 min lower errors for 10 % more time.
+BATCH_SHARE = 0.5
 # Each step takes the leading directions most of the way, so some for every epoch.
 STEPS_PER_EPOCH = 10
 # Eigenvectors of a preconditioner, at most.

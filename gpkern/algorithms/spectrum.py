@@ -44,11 +44,10 @@ def top_eigenpairs(K, q, linalg, xp, random_state, n_iter=4):
     return values, Q @ vectors
 
 
-def usable_rank(values, dtype):
-    """How many leading eigenvalues stand clear of rounding.
+def rounding_floor(values, dtype):
+    """Below this, eigenvalues of a matrix of this dtype are noise.
 
-    Beyond it the eigenvalues of a matrix of this dtype are noise, and a
-    preconditioner built on them amplifies noise.
+    A preconditioner built on them amplifies noise.
     """
-    floor = {4: 1e-6, 8: 1e-12}[np.dtype(dtype).itemsize]
-    return int((values > floor * values[0]).sum())
+    share = {4: 1e-6, 8: 1e-12}[np.dtype(dtype).itemsize]
+    return share * float(values[0])

@@ -8,16 +8,8 @@ lets LLVM keep everything in vector registers.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import os
-import sys
-import tempfile
-import types
-from functools import lru_cache
-from pathlib import Path
-
-from . import simd, vecmath
+from . import loops, simd
+from .compiled import load
 
 # Bytes of panels that stay in the L2 cache while rows pass by, and their number.
 PANEL_BYTES, MOST_PANELS = 256 << 10, 16
@@ -73,64 +65,34 @@ def _block(program, products, buffer, index, indent):
     smaller than the norms has lost its digits to cancellation: it is computed again
     from the differences.
     """
-    first, loops, values = [], [], []
+    first, rows, values = [], [], []
     for i, leaf in enumerate(program.pair_leaves):
         to, at = (buffer, index) if i == 0 else (f"B{i}", "0")
         metric = "dot" if i in products else leaf.metric
         place = f"q * d * WIDTH, {to}, ({at}) * (ROWS * WIDTH)"
         first.append(f"{metric}(X{i}, i, d, Z{i}, {place})")
-        loops.append(f"    b{i} = {to}[{at}, r]")
+        rows.append(f"    b{i} = {to}[{at}, r]")
         values.append(f"b{i}[j]")
         if i in products:
-            loops.append(_DISTANCES.replace("#", str(i)))
+            rows.append(loops.DISTANCES.replace("#", str(i)))
     if not program.pair_leaves:
-        loops.append(f"    b0 = {buffer}[{index}, r]")
+        rows.append(f"    b0 = {buffer}[{index}, r]")
     for i, leaf in enumerate(program.row_leaves):
         if leaf.metric == "norm_x":
-            loops.append(f"    r{i} = R{i}[i + r]")
+            rows.append(f"    r{i} = R{i}[i + r]")
             values.append(f"r{i}")
         else:
-            loops.append(f"    r{i} = R{i}[q]")
+            rows.append(f"    r{i} = R{i}[q]")
             values.append(f"r{i}[j]")
     values += [f"p{i}" for i in range(len(program.params))]
     lines = [
         *first,
         "for r in range(ROWS):",
-        *loops,
+        *rows,
         "    for j in range(WIDTH):",
         f"        b0[j] = element({', '.join(values)})",
     ]
     return _indented("\n".join(lines), indent)
-
-
-_DISTANCES = """    n# = nx#[i + r]
-    z# = nz#[q]
-    close# = 0
-    for j in range(WIDTH):
-        s# = n# + z#[j]
-        v# = s# - (b#[j] + b#[j])
-        b#[j] = v#
-        close# += np.int32(v# < tol * s#)
-    if close# > 0:
-        for j in range(WIDTH):
-            if b#[j] < tol * (n# + z#[j]):
-                v# = T(0.0)
-                for k in range(d):
-                    t# = X#[i + r, k] - Z#[q, k, j]
-                    v# += t# * t#
-                b#[j] = v#"""
-
-_DIAGONAL = """for r in range(ROWS):
-    j = first + i + r - q * WIDTH
-    if 0 <= j < WIDTH:
-        B[@, r, j] = diagonal[i + r]"""
-
-_REDUCE = """for r in range(min(ROWS, total.shape[0] - i)):
-    for k in range(c):
-        s = T(0.0)
-        for lane in range(LANES):
-            s += A[k, r, lane]
-        total[i + r, k] += s"""
 
 
 def _indented(text, indent):
@@ -149,9 +111,6 @@ def _start(program):
     return "\n".join(lines)
 
 
-_SAFE = '{"contract", "nsz", "reassoc"}'
-
-
 def _function(name, program, products, arguments, body, fastmath="True"):
     """Source of a generated function, whose `body` names blocks as ``BLOCK(...)``."""
     head = f'@njit(nogil=True, fastmath={fastmath}, cache=CACHE, error_model="numpy")'
@@ -163,14 +122,14 @@ def _function(name, program, products, arguments, body, fastmath="True"):
             buffer, index = text[6:-1].split(", ", 1)
             lines.append(_block(program, products, buffer, index, indent))
         elif text.startswith("DIAGONAL("):
-            lines.append(_indented(_DIAGONAL.replace("@", text[9:-1]), indent))
+            lines.append(_indented(loops.DIAGONAL.replace("@", text[9:-1]), indent))
         elif text.startswith("CLEAR("):
             array, *sizes = text[6:-1].split(", ")
             for k, size in enumerate(sizes):
                 lines.append(" " * (indent + 4 * k) + f"for e{k} in range({size}):")
             lines.append(" " * (indent + 12) + f"{array}[e0, e1, e2] = 0")
         elif text == "REDUCE":
-            lines.append(_indented(_REDUCE, indent))
+            lines.append(_indented(loops.REDUCE, indent))
         else:
             lines.append(line)
     body = "\n".join(lines)
@@ -180,105 +139,6 @@ def {name}({_arguments(program, products)}, {arguments}):
 {_start(program)}
 {body}
 """
-
-
-# Entries of K, in rows; the first column is `skip` samples into the first panel.
-_TILE = """    B = np.empty((1, ROWS, WIDTH), T)
-    n, w = out.shape
-    for q in range((skip + w + WIDTH - 1) // WIDTH):
-        lo, hi = max(0, skip - q * WIDTH), min(WIDTH, skip + w - q * WIDTH)
-        at = q * WIDTH - skip
-        for i in range(0, n, ROWS):
-            BLOCK(B, 0)
-            for r in range(min(ROWS, n - i)):
-                for j in range(lo, hi):
-                    out[i + r, at + j] = B[0, r, j]"""
-
-# total += K V.
-_MATMAT = """    B, A = np.empty((1, ROWS, WIDTH), T), np.empty((c, ROWS, LANES), T)
-    count = VP.shape[0]
-    for start in range(0, count, step):
-        for i in range(0, total.shape[0], ROWS):
-            CLEAR(A, c, ROWS, LANES)
-            for q in range(start, min(start + step, count)):
-                BLOCK(B, 0)
-                DIAGONAL(0)
-                add_product(B, 0, VP, q * c * WIDTH, c, A)
-            REDUCE"""
-
-# The same, and the blocks to the right of the strip serve the rows below it too.
-_SYMMETRIC = """    B, A = np.empty((1, ROWS, WIDTH), T), np.empty((c, ROWS, LANES), T)
-    count = VP.shape[0]
-    own = (total.shape[0] + WIDTH - 1) // WIDTH
-    S = np.empty((step, c, WIDTH), T)
-    for start in range(0, count, step):
-        CLEAR(S, step, c, WIDTH)
-        end = min(start + step, count)
-        for i in range(0, total.shape[0], ROWS):
-            CLEAR(A, c, ROWS, LANES)
-            for q in range(start, end):
-                BLOCK(B, 0)
-                DIAGONAL(0)
-                add_product(B, 0, VP, q * c * WIDTH, c, A)
-                if q >= own:
-                    add_transposed(B, 0, U, i * c, c, S, (q - start) * c * WIDTH)
-            REDUCE
-        for q in range(max(start, own), end):
-            for k in range(c):
-                for j in range(WIDTH):
-                    below[q, k, j] += S[q - start, k, j]"""
-
-# total += K V, the blocks kept in `store` for `_TRANSPOSED`.
-_KEEP = """    A = np.empty((c, ROWS, LANES), T)
-    count = VP.shape[0]
-    for start in range(0, count, step):
-        for i in range(0, total.shape[0], ROWS):
-            CLEAR(A, c, ROWS, LANES)
-            for q in range(start, min(start + step, count)):
-                at = (i // ROWS) * count + q
-                BLOCK(store, at)
-                add_product(store, at * ROWS * WIDTH, VP, q * c * WIDTH, c, A)
-            REDUCE"""
-
-# Running log-sum-exp of each row: `peak` + log(`total`).
-_LOGSUMEXP = """    B = np.empty((step, ROWS, WIDTH), T)
-    count = logw.shape[0]
-    for start in range(0, count, step):
-        end = min(start + step, count)
-        for i in range(0, peak.size, ROWS):
-            for q in range(start, end):
-                BLOCK(B, q - start)
-                DIAGONAL(q - start)
-            for r in range(min(ROWS, peak.size - i)):
-                top, undefined = T(-np.inf), 0
-                for q in range(start, end):
-                    b, w = B[q - start, r], logw[q]
-                    for j in range(WIDTH):
-                        v = b[j] + w[j]
-                        b[j] = v
-                        top = max(top, v)
-                        undefined += np.int32(v != v)
-                if undefined > 0:
-                    peak[i + r] = np.nan  # for good: no comparison is true again
-                elif top > peak[i + r]:
-                    total[i + r] *= wide_exp(peak[i + r] - top)
-                    peak[i + r] = top
-                shift = peak[i + r]
-                if shift > -np.inf:
-                    part = T(0.0)
-                    for q in range(start, end):
-                        b = B[q - start, r]
-                        for j in range(WIDTH):
-                            part += exp(T(b[j] - shift))
-                    total[i + r] += part"""
-
-_LOOPS = {
-    "tile": ("skip, out", _TILE, "True"),
-    "matmat": ("VP, c, first, diagonal, total", _MATMAT, "True"),
-    "symmetric": ("VP, c, U, first, diagonal, total, below", _SYMMETRIC, "True"),
-    "keep": ("VP, c, store, total", _KEEP, "True"),
-    "logsumexp": ("logw, first, diagonal, peak, total", _LOGSUMEXP, _SAFE),
-}
 
 
 def _apply(program):
@@ -312,25 +172,6 @@ def apply({", ".join([*arguments, "p", "out"])}):
 """
 
 
-# T += K' U for the blocks that `_KEEP` left in `store`; the same for every kernel.
-_TRANSPOSED = """
-@njit(nogil=True, fastmath=True, cache=CACHE, error_model="numpy")
-def transposed(store, U, height, c, below):
-    count = below.shape[0]
-    S = np.empty((1, c, WIDTH), T)
-    for q in range(count):
-        for k in range(c):
-            for j in range(WIDTH):
-                S[0, k, j] = 0
-        for i in range(0, height, ROWS):
-            at = (i // ROWS) * count + q
-            add_transposed(store, at * ROWS * WIDTH, U, i * c, c, S, 0)
-        for k in range(c):
-            for j in range(WIDTH):
-                below[q, k, j] += S[0, k, j]
-"""
-
-
 def _preamble(dtype):
     suffix, block = _SUFFIX[dtype], simd.BLOCKS[dtype]
     names = ("exp", "log", "sin", "cos", "tanh", "matern", "ratio")
@@ -348,53 +189,13 @@ def _preamble(dtype):
     )
 
 
-def cache_folder():
-    """Where compiled kernels are kept: ``GPKERN_CACHE_DIR`` or the user's cache."""
-    chosen = os.environ.get("GPKERN_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "gpkern"
-
-
-@lru_cache(maxsize=1)
-def _fingerprint():
-    """Changes when the functions that generated code calls change."""
-    files = (vecmath.__file__, simd.__file__)
-    return hashlib.sha256(b"".join(Path(f).read_bytes() for f in files)).hexdigest()
-
-
-def _load(source):
-    """Module of a generated source; from the disk cache where there is one."""
-    name = "k" + hashlib.sha256((_fingerprint() + source).encode()).hexdigest()[:24]
-    path = cache_folder() / f"{name}.py"
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Write aside and rename: another process may be doing the same.
-            with tempfile.NamedTemporaryFile(
-                "w", dir=path.parent, suffix=".tmp", delete=False
-            ) as f:
-                f.write(source)
-            os.replace(f.name, path)
-        spec = importlib.util.spec_from_file_location(f"_gpkern_{name}", path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-    except OSError:  # a read-only home: compile in memory, every time
-        module = types.ModuleType(f"_gpkern_{name}")
-        module.__file__ = None
-        exec(compile(source, f"<gpkern {name}>", "exec"), module.__dict__)
-    return module
-
-
 _COMPILED: dict = {}
 
 
 def _compiled(key, dtype, name, source):
     key = (*key, dtype)
     if key not in _COMPILED:
-        module = _load(_preamble(dtype) + source())
+        module = load(_preamble(dtype) + source())
         _COMPILED[key] = getattr(module, name)
     return _COMPILED[key]
 
@@ -423,7 +224,7 @@ def loop_function(name, program, dtype, products=()):
     products : tuple of int
         Which leaves are squared distances by way of inner products.
     """
-    arguments, body, fastmath = _LOOPS[name]
+    arguments, body, fastmath = loops.LOOPS[name]
     return _compiled(
         (name, program.key, tuple(products)),
         dtype,
@@ -437,4 +238,4 @@ def loop_function(name, program, dtype, products=()):
 
 def transposed_function(dtype):
     """``transposed(store, U, height, c, below)``: adds K' U of kept blocks."""
-    return _compiled(("transposed",), dtype, "transposed", lambda: _TRANSPOSED)
+    return _compiled(("transposed",), dtype, "transposed", lambda: loops.TRANSPOSED)

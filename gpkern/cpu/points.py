@@ -114,6 +114,20 @@ class Points:
             return self.csr(scale, start, stop)[1]
         return self.rows(View(scale), start, stop)[1][: stop - start]
 
+    def close_share(self, view, close, sample=128):
+        """Share of pairs whose squared distance is below `close` times the norms."""
+        key = ("close", view)
+        if key not in self._kept:
+            step = -(-self.shape[0] // sample)
+            few = Points(self.source[::step], self.dtype, self.centre, keep=False)
+            n = few.shape[0]
+            rows, norms = (a[:n].astype(np.float64) for a in few.rows(view, 0, n))
+            total = norms[:, None] + norms[None, :]
+            near = total - 2.0 * (rows @ rows.T) < close * total
+            pairs = max(1, n * (n - 1))
+            self._kept[key] = float(near.sum() - np.trace(near)) / pairs
+        return self._kept[key]
+
     def raw(self, start, stop):
         """Rows as they came, for kernels that are the user's own code."""
         rows = self.source[start:stop]

@@ -10,10 +10,13 @@ from . import codegen, metrics
 from .points import View, check_signs
 
 # Up to this many columns a distance is computed from differences; above, from inner
-# products, one operation a column instead of two. They meet near 16 on AVX-512.
-DIRECT_COLUMNS = 16
+# products, one operation a column instead of two. They meet near 32 on AVX-512, where
+# the rest of a block's work hides the difference.
+DIRECT_COLUMNS = 32
 # A squared distance below this share of the norms is recomputed from differences.
 CLOSE = {"float32": 1e-3, "float64": 1e-9}
+# With more pairs as close as that, differences from the start are faster.
+MOST_CLOSE = 0.003
 
 
 class Recipe:
@@ -30,16 +33,20 @@ class Recipe:
     def __init__(self, X, Z, program, dtype):
         self.X, self.Z, self.program, self.dtype = X, Z, program, dtype
         self.params = program.params.astype(dtype)
-        d = X.shape[1]
-        by_product = d > DIRECT_COLUMNS
-        self.products = tuple(
-            i
-            for i, leaf in enumerate(program.pair_leaves)
-            if leaf.metric == "sqeuclidean" and by_product
-        )
         # CSR rows are not centred, so a dense other side may not be either.
         self.centred = not (X.is_sparse or Z.is_sparse)
-        self.fixed = (d, dtype.type(CLOSE[dtype.name]), self.params)
+        self.products = tuple(
+            i for i, v in enumerate(program.pair_leaves) if self._is_product(v)
+        )
+        close = dtype.type(CLOSE[dtype.name])
+        self.fixed = (X.shape[1], close, self.params)
+
+    def _is_product(self, leaf):
+        """Whether a leaf is computed from inner products."""
+        if leaf.metric != "sqeuclidean" or self.X.shape[1] <= DIRECT_COLUMNS:
+            return False
+        close = CLOSE[self.dtype.name]
+        return self.Z.close_share(self._view(leaf), close) <= MOST_CLOSE
 
     def loop(self, name):
         """A compiled loop; call it with `arguments`, then its own."""
