@@ -67,9 +67,11 @@ class Preconditioner:
     def step(self, batch_size):
         """Safe step for each row's residual, at a batch size.
 
-        Below 2 over the largest eigenvalue of a batch's matrix after preconditioning.
+        Below 2 over the largest eigenvalue of a batch's matrix after preconditioning,
+        and no longer than what brings a single row to its own target.
         """
-        return 1.8 / (self.beta + (batch_size - 1) * self.top)
+        largest = self.beta + (batch_size - 1) * self.top
+        return min(1.0 / self.beta, 1.8 / largest)
 
 
 def fit_preconditioner(kernel, data, rows, device, rank, exponent, random_state):
@@ -469,8 +471,8 @@ class Options:
 PROJECTION_ITERATIONS = 10
 # Batches beyond this save nothing and make the loss curve coarse.
 MAX_BATCH = 8192
-# Share of the critical size, at which a step is only half as long as for one row. On
-# the flights, halves instead of wholes give 0.06 min lower errors for 10 % more time.
+# Share of the critical batch size, at which the safe step is 0.9 of that for one row:
+# a margin for what a sample tells of the largest eigenvalue.
 BATCH_SHARE = 0.5
 # Each step takes the leading directions most of the way, so some for every epoch.
 STEPS_PER_EPOCH = 10

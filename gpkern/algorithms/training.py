@@ -18,7 +18,7 @@ from .._validation import is_sliceable, working_dtype
 # Squared residuals of an epoch this many times those of the start are divergence,
 # not noise, and so are those of a final state this many times worse.
 BLOW_UP = 10.0
-BAD_END = 4.0
+BAD_END = 2.0
 MAX_HALVINGS = 8
 # Rows that the final state is tested on.
 PROBE_ROWS = 1000
