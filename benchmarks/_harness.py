@@ -87,15 +87,17 @@ def seconds(function, repeats=1, warm_up=0, sync=None):
     return statistics.median(times), result
 
 
-def in_turn(functions, repeats, warm_up=1):
+def in_turn(functions, repeats, warm_up=1, pause=0.3):
     """Median times of several functions, called in turn.
 
     On a shared machine the speed drifts; in turn they all see the same drift, so
-    their ratios hold.
+    their ratios hold. The pause between them lets the threads of one's BLAS go to
+    sleep, which spin on the cores for a tenth of a second after a product.
     """
     times = {name: [] for name in functions}
     for i in range(warm_up + repeats):
         for name, function in functions.items():
+            time.sleep(pause)
             start = time.perf_counter()
             function()
             if i >= warm_up:
