@@ -6,15 +6,34 @@ import numpy as np
 from scipy import linalg
 
 
+# OpenBLAS's threaded Cholesky factor writes past its buffers beyond some 15,000 rows.
+LARGEST_FACTOR = 8192
+STRIP = 2048
+
+
 def cholesky(A):
     """Upper factor R with ``R.T @ R = A``; A is overwritten.
+
+    Only its upper triangle is read. Large matrices are factored in halves, by
+    products and triangular solves.
 
     Raises
     ------
     numpy.linalg.LinAlgError
         When A is not numerically positive definite.
     """
-    return linalg.cholesky(A, lower=False, overwrite_a=True, check_finite=False)
+    n = len(A)
+    if n <= LARGEST_FACTOR:
+        return linalg.cholesky(A, lower=False, overwrite_a=True, check_finite=False)
+    k = n // 2
+    A[:k, :k] = cholesky(A[:k, :k])
+    A[:k, k:] = solve_upper(A[:k, :k], A[:k, k:], transposed=True)
+    for a in range(k, n, STRIP):
+        b = min(a + STRIP, n)
+        A[a:b, a:] -= A[:k, a:b].T @ A[:k, a:]
+    A[k:, k:] = cholesky(A[k:, k:])
+    A[k:, :k] = 0.0
+    return A
 
 
 def solve_upper(R, B, transposed=False):

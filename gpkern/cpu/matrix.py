@@ -127,11 +127,11 @@ class Matrix:
             return out
         recipe = self.recipe()
         if isinstance(recipe, Recipe) and V.shape[1] <= MOST_OUTPUTS:
-            if self.symmetric and n >= 4 * STRIP * parallel.n_threads():
+            if self._use_symmetry(2 * STRIP, V.shape[1]):
                 return self._symmetric_matmat(recipe, V)
             self._block_matmat(recipe, V, out)
             return out
-        if self.symmetric and n > TILE_ROWS:
+        if self._use_symmetry(TILE_ROWS, V.shape[1]):
             return self._symmetric_tile_matmat(recipe, V)
 
         def strip(i0, i1, worker):
@@ -143,16 +143,33 @@ class Matrix:
         self._over_strips(strip, TILE_ROWS)
         return out
 
-    def _over_strips(self, task, height, fixed=False):
-        """Call ``task(i0, i1, worker)`` for strips of so many rows."""
+    def _over_strips(self, task, height, workers=None):
+        """Call ``task(i0, i1, worker)`` for strips of so many rows.
+
+        With `workers`, which of them takes a strip does not depend on timing.
+        """
         n = self.shape[0]
-        run = parallel.run_fixed if fixed else parallel.run
-        run(
-            lambda index, worker: task(
-                index * height, min((index + 1) * height, n), worker
-            ),
-            -(-n // height),
-        )
+        count = -(-n // height)
+
+        def strip(index, worker):
+            task(index * height, min((index + 1) * height, n), worker)
+
+        if workers is None:
+            parallel.run(strip, count)
+        else:
+            parallel.run_fixed(strip, count, workers)
+
+    def _workers(self, height, outputs):
+        """Threads that may each have a float64 array of so many outputs a column."""
+        size = max(1, 8 * outputs * self.shape[1])
+        room = max(1, int(self.budget // (2 * size)))
+        return min(parallel.n_threads(), room, -(-self.shape[0] // height))
+
+    def _use_symmetry(self, height, outputs):
+        """Whether half of the matrix is worth its sums, one for each thread."""
+        enough = self.shape[0] >= 2 * height * parallel.n_threads()
+        fits = self._workers(1, outputs) == parallel.n_threads()
+        return self.symmetric and enough and fits
 
     def _strip_rows(self):
         """Rows of a task: fewer where there are few tasks to share out."""
@@ -204,7 +221,7 @@ class Matrix:
     def _symmetric_matmat(self, recipe, V):
         """Each block above the diagonal serves both of its sides."""
         (n, c), width = V.shape, self.Z.block.WIDTH
-        workers = min(parallel.n_threads(), -(-n // STRIP))
+        workers = self._workers(STRIP, c)
         panels, loop = self._panels_of(V), recipe.loop("symmetric")
         below = np.zeros((workers, *panels.shape))
         factors = np.zeros((n + self.X.block.ROWS, c), self.dtype)
@@ -221,7 +238,7 @@ class Matrix:
                 first = 0 if a == i0 else NO_DIAGONAL
                 loop(*arguments, values, c, factors[i0:], first, diagonal, total, under)
 
-        self._over_strips(strip, STRIP, fixed=True)
+        self._over_strips(strip, STRIP, workers)
         out += self._from_panels(below.sum(axis=0))
         return out.astype(self.dtype)
 
@@ -232,8 +249,7 @@ class Matrix:
 
     def _symmetric_tile_matmat(self, recipe, V):
         """The same in tiles."""
-        n = self.shape[0]
-        workers = min(parallel.n_threads(), -(-n // TILE_ROWS))
+        n, workers = self.shape[0], self._workers(TILE_ROWS, V.shape[1])
         totals = np.zeros((workers, n, V.shape[1]))
 
         def strip(i0, i1, worker):
@@ -243,7 +259,7 @@ class Matrix:
                 total[i0:i1] += K @ V[a:b]
                 total[a:b] += K.T @ V[i0:i1]
 
-        self._over_strips(strip, TILE_ROWS, fixed=True)
+        self._over_strips(strip, TILE_ROWS, workers)
         return totals.sum(axis=0).astype(self.dtype)
 
     def normal_matmat(self, V, targets=None, weights=None):
@@ -266,7 +282,7 @@ class Matrix:
         if blocks and self.Z.keep:
             return self._kept_normal(V, U, targets, weights, height), U
         recipe = self.recipe()
-        workers = min(parallel.n_threads(), -(-n // height))
+        workers = self._workers(height, c)
         totals = np.zeros((workers, m, c))
 
         def strip(i0, i1, worker):
@@ -278,7 +294,7 @@ class Matrix:
             U[i0:i1] = self._weighted_residual(u, slice(i0, i1), targets, weights)
             totals[worker] += K.T @ U[i0:i1]
 
-        self._over_strips(strip, height, fixed=True)
+        self._over_strips(strip, height, workers)
         return totals.sum(axis=0).astype(self.dtype), U
 
     def _weighted_residual(self, u, cut, targets, weights):
@@ -294,7 +310,7 @@ class Matrix:
         recipe, panels = self.recipe(), self._panels_of(V)
         keep = recipe.loop("keep")
         transposed = codegen.transposed_function(self.dtype.name)
-        workers = min(parallel.n_threads(), -(-n // height))
+        workers = self._workers(height, c)
         below = np.zeros((workers, *panels.shape))
         size = (workers, height // block.ROWS * len(panels), block.ROWS, block.WIDTH)
         store = np.empty(size, self.dtype)
@@ -310,7 +326,7 @@ class Matrix:
             U[i0:i1] = u
             transposed(store[worker], factors, i1 - i0, c, below[worker])
 
-        self._over_strips(strip, height, fixed=True)
+        self._over_strips(strip, height, workers)
         return self._from_panels(below.sum(axis=0)).astype(self.dtype)
 
     def logsumexp(self, log_weights=None):

@@ -74,13 +74,12 @@ def run(task, n_tasks):
     _spread(work, min(n_threads(), n_tasks))
 
 
-def run_fixed(task, n_tasks):
-    """As `run`, but which worker does what is fixed.
+def run_fixed(task, n_tasks, workers):
+    """As `run`, by so many workers, and which does what is fixed.
 
     For tasks that add into an array of their worker: the order of the sums, and so
     every bit of the result, is the same each time.
     """
-    workers = min(n_threads(), n_tasks)
 
     def work(worker):
         for index in range(n_tasks):
