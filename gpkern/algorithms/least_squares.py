@@ -41,19 +41,24 @@ def solve_direct(K, Y, alpha, sample_weight, device):
     for value, columns in _groups(alpha, Y.shape[1]):
         A = K if len(alpha) == 1 else K.copy()
         A[at, at] = diagonal + value
-        out[:, columns] = _solve_positive(A, work[:, columns], device)
+        out[:, columns] = _solve_positive(A, diagonal + value, work[:, columns], device)
     if sample_weight is not None:
         out *= root[:, None]
     return out.astype(Y.dtype)
 
 
-def _solve_positive(A, B, device):
-    solve = device.linalg.solve_upper
+def _solve_positive(A, diagonal, B, device):
+    """Solution of a symmetric system whose `diagonal` is known; A is overwritten."""
+    solve, xp = device.linalg.solve_upper, device.xp
     try:
-        R = device.linalg.cholesky(A.copy())
+        R = device.linalg.cholesky(A, keep_lower=True)
         return solve(R, solve(R, B, transposed=True))
     except np.linalg.LinAlgError:
         # Singular: the answer of smallest norm, as scikit-learn gives.
+        A = xp.tril(A, -1)
+        A += A.T
+        at = xp.arange(len(A))
+        A[at, at] = diagonal
         return device.linalg.least_squares(A, B)
 
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg
 
-
 # OpenBLAS's threaded Cholesky factor writes past its buffers beyond some 15,000 rows.
 LARGEST_FACTOR = 8192
 STRIP = 2048
 
 
-def cholesky(A):
-    """Upper factor R with ``R.T @ R = A``; A is overwritten.
+def cholesky(A, keep_lower=False):
+    """Upper factor R with ``R.T @ R = A``, in the memory of A.
 
-    Only its upper triangle is read. Large matrices are factored in halves, by
+    Only A's upper triangle is read. Large matrices are factored in halves, by
     products and triangular solves.
+
+    Parameters
+    ----------
+    A : array of shape (n, n), float64
+        Overwritten.
+    keep_lower : bool, default=False
+        Leave what is below the diagonal, in A and so in R; otherwise zeros.
 
     Raises
     ------
@@ -23,16 +29,29 @@ def cholesky(A):
         When A is not numerically positive definite.
     """
     n = len(A)
-    if n <= LARGEST_FACTOR:
-        return linalg.cholesky(A, lower=False, overwrite_a=True, check_finite=False)
+    if n > LARGEST_FACTOR:
+        return _cholesky_by_halves(A, keep_lower)
+    # In LAPACK's order of columns, the upper triangle of A is the lower of A.T.
+    L, info = linalg.lapack.dpotrf(A.T, lower=1, clean=not keep_lower, overwrite_a=1)
+    if info:
+        raise np.linalg.LinAlgError("matrix is not positive definite")
+    return L.T
+
+
+def _cholesky_by_halves(A, keep_lower):
+    n = len(A)
     k = n // 2
-    A[:k, :k] = cholesky(A[:k, :k])
+    A[:k, :k] = cholesky(A[:k, :k], keep_lower)
     A[:k, k:] = solve_upper(A[:k, :k], A[:k, k:], transposed=True)
     for a in range(k, n, STRIP):
         b = min(a + STRIP, n)
-        A[a:b, a:] -= A[:k, a:b].T @ A[:k, a:]
-    A[k:, k:] = cholesky(A[k:, k:])
-    A[k:, :k] = 0.0
+        update = A[:k, a:b].T @ A[:k, a:]
+        below = A[a:b, a:b][np.tri(b - a, k=-1, dtype=bool)]
+        A[a:b, a:] -= update
+        A[a:b, a:b][np.tri(b - a, k=-1, dtype=bool)] = below
+    A[k:, k:] = cholesky(A[k:, k:], keep_lower)
+    if not keep_lower:
+        A[k:, :k] = 0.0
     return A
 
 

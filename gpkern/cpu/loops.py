@@ -65,7 +65,7 @@ _MATMAT = """    B, A = np.empty((1, ROWS, WIDTH), T), np.empty((c, ROWS, LANES)
 # The same, and the blocks to the right of the strip serve the rows below it too.
 _SYMMETRIC = """    B, A = np.empty((1, ROWS, WIDTH), T), np.empty((c, ROWS, LANES), T)
     count = VP.shape[0]
-    own = (total.shape[0] + WIDTH - 1) // WIDTH
+    own = (total.shape[0] + WIDTH - 1) // WIDTH if first == 0 else 0
     S = np.empty((step, c, WIDTH), T)
     for start in range(0, count, step):
         CLEAR(S, step, c, WIDTH)

@@ -305,7 +305,7 @@ class Matrix:
         return u
 
     def _kept_normal(self, V, U, targets, weights, height):
-        (n, m), (_, c) = self.shape, V.shape
+        m, c = self.shape[1], V.shape[1]
         block = self.X.block
         recipe, panels = self.recipe(), self._panels_of(V)
         keep = recipe.loop("keep")

@@ -7,8 +7,8 @@ import numpy as np
 from cupyx.scipy.linalg import solve_triangular
 
 
-def cholesky(A):
-    """Upper factor R with ``R.T @ R = A``."""
+def cholesky(A, keep_lower=False):
+    """Upper factor R with ``R.T @ R = A``; A is left as it is."""
     # CuPy returns NaN where LAPACK reports failure.
     R = cp.linalg.cholesky(A).T
     if not bool(cp.isfinite(R[-1, -1])):

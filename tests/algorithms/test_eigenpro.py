@@ -1,0 +1,208 @@
+"""Parts of EigenPro: preconditioner, rank, step, batches, averages, projections."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from gpkern._device import select
+from gpkern.algorithms import eigenpro as ep
+from gpkern.algorithms.spectrum import top_eigenpairs
+from gpkern.algorithms.training import RowSource, Rule, batches, train
+from gpkern.kernels import RBF, Matern
+
+CPU = select("cpu")
+rng = np.random.default_rng(0)
+X = rng.normal(size=(400, 2))
+Y = (np.sin(X[:, :1]) + 0.5 * X[:, 1:]) * np.ones((1, 2))
+
+
+def learnt(kernel, rows, rank=10, exponent=1.0, batch=40):
+    data = RowSource(X, Y, CPU)
+    return ep.fit_preconditioner(
+        kernel,
+        data,
+        rows,
+        CPU,
+        ep.Rank(rank, batch),
+        exponent,
+        np.random.RandomState(0),
+    )
+
+
+class TestPreconditioner:
+    kernel = Matern(1.5, nu=0.5)
+
+    def preconditioned(self, p, rows):
+        """The operator ``I - E D E' K`` applied to K, on these rows."""
+        K = self.kernel(rows)
+        G = self.kernel(rows, np.asarray(p.operator.matrix_.Z.source)) @ p.vectors
+        return K - (G * p.weights) @ G.T
+
+    @pytest.mark.parametrize("exponent", [0.95, 1.0])
+    def test_spectrum_of_its_own_rows(self, exponent):
+        """Leading eigenvalues are damped to the tail's; the others stay."""
+        p = learnt(self.kernel, np.arange(400), exponent=exponent)
+        before = np.linalg.eigvalsh(self.kernel(X))[::-1] / 400
+        assert_allclose(p.eigenvalues, before[:11], rtol=1e-6)
+        after = np.linalg.eigvalsh(self.preconditioned(p, X))[::-1] / 400
+        damped = before[:10] * (before[10] / before[:10]) ** exponent
+        expected = np.sort(np.concatenate([damped, before[10:]]))[::-1]
+        assert_allclose(after, expected, rtol=1e-5, atol=1e-8)
+        assert_allclose(p.top, expected[0], rtol=1e-5)
+        assert p.beta == pytest.approx(1.0)
+
+    def test_top_on_other_rows_is_measured(self):
+        """Few rows for many vectors: the sample's own tail promises too much."""
+        p = learnt(self.kernel, np.arange(0, 400, 10), rank=30)
+        after = np.linalg.eigvalsh(self.preconditioned(p, X))[-1]
+        assert p.top > 2 * p.eigenvalues[-1]
+        # A batch of m rows: at most beta + (m - 1) top.
+        assert p.beta + 399 * p.top >= 0.95 * after
+
+    @pytest.mark.parametrize("batch", [1, 10, 100, 400])
+    def test_steps_converge(self, batch):
+        p = learnt(self.kernel, np.arange(0, 400, 2))
+        part = X[rng.choice(400, batch, replace=False)]
+        largest = np.linalg.eigvalsh(self.preconditioned(p, part))[-1]
+        assert p.step(batch) * largest < 2
+        assert p.step(batch) <= 1 / p.beta
+
+    def test_critical_batch_is_the_largest_of_full_steps(self):
+        p = learnt(self.kernel, np.arange(0, 400, 2))
+        m = p.critical_batch
+        assert p.step(m) == pytest.approx(1 / p.beta)
+        assert p.step(2 * m) < 0.9 / p.beta
+
+    def test_directions_and_spread(self):
+        p = learnt(self.kernel, np.arange(0, 400, 2))
+        part, r = X[:30], rng.normal(size=(30, 2))
+        K = self.kernel(part, X[::2])
+        u = p.directions(part, r)
+        assert_allclose(u, p.vectors.T @ (K.T @ r), atol=1e-10)
+        assert_allclose(p.spread(u), p.vectors @ (p.weights[:, None] * u), atol=1e-12)
+
+
+class TestRank:
+    values = np.array([0.5, 0.1, 0.05, 0.01, 0.001])
+
+    def test_auto_flattens_to_where_the_batch_is_critical(self):
+        assert ep.Rank("auto", 15).of(self.values, 1.0, np.float64) == 2
+        assert ep.Rank("auto", 30).of(self.values, 1.0, np.float64) == 3
+
+    def test_number(self):
+        assert ep.Rank(2, 1000).of(self.values, 1.0, np.float64) == 4  # of five given
+        assert ep.Rank(2, 1000).at_most(100) == 2
+        assert ep.Rank(200, 1000).at_most(100) == 99
+
+    def test_not_into_rounding(self):
+        values = np.array([1.0, 1e-5, 1e-7, 1e-9])
+        assert ep.Rank(3, 10).of(values, 1.0, np.float32) == 2
+        assert ep.Rank(3, 10).of(values, 1.0, np.float64) == 3
+
+
+@pytest.mark.parametrize("s", [300, 3200])
+def test_top_eigenpairs(s, factors, asarray, host, xp):
+    """By LAPACK, and beyond its size by subspace iteration."""
+    Z = np.random.default_rng(0).normal(size=(s, 3))
+    K = Matern(2.0, nu=1.5)(Z) / s
+    values, vectors = top_eigenpairs(
+        asarray(K.copy()), 20, factors, xp, np.random.RandomState(0)
+    )
+    exact = np.linalg.eigvalsh(K)[::-1][:20]
+    rtol = 1e-10 if s == 300 else 1e-4
+    assert_allclose(host(values), exact, rtol=rtol)
+    vectors = host(vectors)
+    assert_allclose(vectors.T @ vectors, np.eye(20), atol=1e-10)
+    assert_allclose(K @ vectors, vectors * exact, atol=rtol)
+
+
+class TestBatches:
+    @pytest.mark.parametrize("in_runs", [False, True])
+    @pytest.mark.parametrize(("n", "size"), [(10, 3), (100, 100), (1000, 64), (7, 50)])
+    def test_every_row_once(self, n, size, in_runs):
+        count, parts = batches(n, size, np.random.RandomState(0), in_runs)
+        parts = list(parts)
+        assert len(parts) == count
+        assert_array_equal(np.sort(np.concatenate(parts)), np.arange(n))
+        assert all((np.diff(p) > 0).all() for p in parts)
+        assert max(map(len, parts)) <= max(size, 1)
+
+    def test_runs_are_contiguous(self):
+        _, parts = batches(10_000, 320, np.random.RandomState(0), in_runs=True)
+        cuts = np.count_nonzero(np.diff(next(parts)) > 1)
+        assert cuts <= 32
+
+
+class TestAverage:
+    def run(self, n_epochs, noise=0.0):
+        targets = Y + noise * np.random.default_rng(1).normal(size=Y.shape)
+        data = RowSource(X, targets, CPU)
+        machine = ep.assemble(
+            RBF(0.7),
+            data,
+            None,
+            np.zeros_like(Y),
+            ep.Options(batch_size=20),
+            CPU,
+            np.random.RandomState(0),
+        )
+        states = []
+
+        def update(*args, update=machine.model.update):
+            out = update(*args)
+            states.append(machine.model.coef.copy())
+            return out
+
+        machine.model.update = update
+        history = train(
+            machine.model,
+            data,
+            machine.batch_size,
+            machine.step,
+            Rule(n_epochs),
+            np.random.RandomState(0),
+        )
+        return history, states, machine
+
+    def test_is_that_of_the_second_half(self):
+        history, states, machine = self.run(2)
+        assert len(states) == 40
+        assert_allclose(history.coef, np.mean(states[30:], axis=0), atol=1e-12)
+        # The model itself goes on from the last iterate.
+        assert_array_equal(machine.model.coef, states[-1])
+
+    def test_lowers_the_error_on_noise(self):
+        history, states, _ = self.run(3, noise=1.0)
+        test = np.random.default_rng(5).normal(size=(300, 2))
+        K = RBF(0.7)(test, X)
+        truth = np.sin(test[:, :1]) + 0.5 * test[:, 1:]
+        averaged = ((K @ history.coef - truth) ** 2).mean()
+        last = ((K @ states[-1] - truth) ** 2).mean()
+        assert averaged < 0.8 * last
+
+
+class TestProjection:
+    Z = X[:80]
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("way", ["cholesky", "iterative"])
+    def test_solves_for_the_centers(self, way, dtype):
+        kernel, Z = Matern(1.0, nu=0.5), self.Z.astype(dtype)
+        h = kernel(Z.astype(float)) @ rng.normal(size=(80, 2))
+        if way == "cholesky":
+            project = ep.cholesky_projection(kernel, Z, CPU)
+        else:
+            project = ep.iterative_projection(
+                kernel, Z, CPU, 10, np.random.RandomState(0)
+            )
+        theta = project(h.astype(dtype))
+        assert theta.dtype == dtype
+        tol = 1e-4 if dtype == np.float32 or way == "iterative" else 1e-8
+        assert_allclose(kernel(Z.astype(float)) @ theta, h, atol=tol * abs(h).max())
+
+    def test_repeated_centers(self):
+        """A singular matrix: a jitter, and still small residuals."""
+        kernel, Z = Matern(1.0, nu=0.5), np.repeat(self.Z[:20], 3, axis=0)
+        h = kernel(Z) @ rng.normal(size=(60, 1))
+        theta = ep.cholesky_projection(kernel, Z, CPU)(h)
+        assert_allclose(kernel(Z) @ theta, h, atol=1e-6 * abs(h).max())
