@@ -122,7 +122,9 @@ def _function(name, program, products, arguments, body, fastmath="True"):
             buffer, index = text[6:-1].split(", ", 1)
             lines.append(_block(program, products, buffer, index, indent))
         elif text.startswith("DIAGONAL("):
-            lines.append(_indented(loops.DIAGONAL.replace("@", text[9:-1]), indent))
+            buffer, index = text[9:-1].split(", ", 1)
+            entries = loops.DIAGONAL.replace("@", f"{buffer}[{index}]")
+            lines.append(_indented(entries, indent))
         elif text.startswith("CLEAR("):
             array, *sizes = text[6:-1].split(", ")
             for k, size in enumerate(sizes):

@@ -1,7 +1,7 @@
 """The loops over blocks of K, as text that `codegen` completes for a kernel.
 
 ``BLOCK(buffer, index)`` stands for the block of rows ``i:i + ROWS`` and panel q;
-``DIAGONAL(index)`` sets the entries on K's diagonal in it (White kernels);
+``DIAGONAL(buffer, index)`` sets the entries on K's diagonal in it, if any;
 ``CLEAR(array, sizes)`` sets to zero; ``REDUCE`` adds the lanes of A to `total`.
 A loop takes `step` panels at a time, that they stay in cache while the rows pass by.
 """
@@ -28,7 +28,7 @@ DISTANCES = """    n# = nx#[i + r]
 DIAGONAL = """for r in range(ROWS):
     j = first + i + r - q * WIDTH
     if 0 <= j < WIDTH:
-        B[@, r, j] = diagonal[i + r]"""
+        @[r, j] = diagonal[i + r]"""
 
 REDUCE = """for r in range(min(ROWS, total.shape[0] - i)):
     for k in range(c):
@@ -58,7 +58,7 @@ _MATMAT = """    B, A = np.empty((1, ROWS, WIDTH), T), np.empty((c, ROWS, LANES)
             CLEAR(A, c, ROWS, LANES)
             for q in range(start, min(start + step, count)):
                 BLOCK(B, 0)
-                DIAGONAL(0)
+                DIAGONAL(B, 0)
                 add_product(B, 0, VP, q * c * WIDTH, c, A)
             REDUCE"""
 
@@ -74,7 +74,7 @@ _SYMMETRIC = """    B, A = np.empty((1, ROWS, WIDTH), T), np.empty((c, ROWS, LAN
             CLEAR(A, c, ROWS, LANES)
             for q in range(start, end):
                 BLOCK(B, 0)
-                DIAGONAL(0)
+                DIAGONAL(B, 0)
                 add_product(B, 0, VP, q * c * WIDTH, c, A)
                 if q >= own:
                     add_transposed(B, 0, U, i * c, c, S, (q - start) * c * WIDTH)
@@ -93,6 +93,7 @@ _KEEP = """    A = np.empty((c, ROWS, LANES), T)
             for q in range(start, min(start + step, count)):
                 at = (i // ROWS) * count + q
                 BLOCK(store, at)
+                DIAGONAL(store, at)
                 add_product(store, at * ROWS * WIDTH, VP, q * c * WIDTH, c, A)
             REDUCE"""
 
@@ -104,7 +105,7 @@ _LOGSUMEXP = """    B = np.empty((step, ROWS, WIDTH), T)
         for i in range(0, peak.size, ROWS):
             for q in range(start, end):
                 BLOCK(B, q - start)
-                DIAGONAL(q - start)
+                DIAGONAL(B, q - start)
             for r in range(min(ROWS, peak.size - i)):
                 top, undefined = T(-np.inf), 0
                 for q in range(start, end):
@@ -154,6 +155,6 @@ LOOPS = {
     "tile": ("skip, out", _TILE, "True"),
     "matmat": ("VP, c, first, diagonal, total", _MATMAT, "True"),
     "symmetric": ("VP, c, U, first, diagonal, total, below", _SYMMETRIC, "True"),
-    "keep": ("VP, c, store, total", _KEEP, "True"),
+    "keep": ("VP, c, first, diagonal, store, total", _KEEP, "True"),
     "logsumexp": ("logw, first, diagonal, peak, total", _LOGSUMEXP, _SAFE),
 }

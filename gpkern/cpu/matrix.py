@@ -319,7 +319,9 @@ class Matrix:
         def strip(i0, i1, worker):
             total = np.zeros((i1 - i0, c))
             arguments = recipe.arguments(recipe.rows(i0, i1), columns)
-            keep(*arguments, panels, c, store[worker], total)
+            first = i0 if self.symmetric else NO_DIAGONAL
+            diagonal = self._diagonal_of(recipe, i0, i1)
+            keep(*arguments, panels, c, first, diagonal, store[worker], total)
             u = self._weighted_residual(total, slice(i0, i1), targets, weights)
             factors = np.zeros((height, c), self.dtype)
             factors[: i1 - i0] = u
