@@ -207,11 +207,3 @@ def choose_device(device, *arrays, predicting=False):
             raise
         warnings.warn(f"predicting on the CPU: {error}", UserWarning, stacklevel=3)
         return _device.select("cpu")
-
-
-def labels_out(classes, index, kind, device):
-    """Labels of predicted class numbers, in the user's array type where it can be."""
-    labels = classes[device.get(index)]
-    if kind.is_cupy and labels.dtype.kind in "fiub":
-        return device.xp.asarray(labels)
-    return labels if kind.is_cupy else kind.out(labels)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin, _fit_context
-from sklearn.utils.multiclass import check_classification_targets
 
 from .._callbacks import with_callbacks
 from .._validation import working_dtype
@@ -16,10 +15,10 @@ from ._door import (
     check_labels,
     check_predict_X,
     check_targets,
-    labels_out,
     to_numpy_or_cupy,
 )
 from ._eigenpro_base import _EigenPro
+from ._labels import encode, labels_out, winners
 
 
 class EigenProRegressor(MultiOutputMixin, RegressorMixin, _EigenPro):
@@ -58,8 +57,8 @@ class EigenProRegressor(MultiOutputMixin, RegressorMixin, _EigenPro):
     n_epochs : int, default=10
         Passes over the rows, at most.
     batch_size : int or "auto", default="auto"
-        Rows of a step. "auto" takes the critical size, beyond which larger batches
-        need no fewer epochs.
+        Rows of a step. "auto" takes the largest number, up to 8,192, for which the
+        step of a single row is safe: larger batches need more epochs.
     n_eigencomponents : int or "auto", default="auto"
         Rank of the preconditioner; lowered where eigenvalues drown in the rounding
         of the dtype.
@@ -87,7 +86,8 @@ class EigenProRegressor(MultiOutputMixin, RegressorMixin, _EigenPro):
     Attributes
     ----------
     dual_coef_ : array of shape (n_centers,) or (n_centers, n_targets)
-        Coefficient of each centre.
+        Coefficient of each centre: the mean of the iterates over the second half of
+        the epoch that was kept.
     centers_ : array of shape (n_centers, n_features)
         The centres.
     intercept_ : float or ndarray of shape (n_targets,)
@@ -97,7 +97,8 @@ class EigenProRegressor(MultiOutputMixin, RegressorMixin, _EigenPro):
     batch_size_ : int
         Rows of a step.
     learning_rate_ : float
-        Step for each row's residual.
+        Step for each row's residual; ``1 / max k(x, x)``, or less where the largest
+        eigenvalue that preconditioning leaves demands it.
     eigenvalues_ : ndarray
         Leading eigenvalues of the subsample's matrix over its size; the last one is
         the level to which the preconditioner flattens the others.
@@ -290,14 +291,7 @@ class EigenProClassifier(ClassifierMixin, _EigenPro):
         """
         kind = ArrayKind(X)
         X = check_fit_X(self, X)
-        y = check_labels(y, X.shape[0], self)
-        check_classification_targets(y)
-        classes, codes = np.unique(y, return_inverse=True)
-        if len(classes) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs samples of at least 2 classes, but the "
-                f"data contains only one class: {classes.tolist()[0]!r}"
-            )
+        classes, codes = encode(y, X.shape[0], self)
         old = getattr(self, "classes_", classes)
         if self.warm_start and not np.array_equal(old, classes):
             raise ValueError(
@@ -388,7 +382,7 @@ class EigenProClassifier(ClassifierMixin, _EigenPro):
             Labels.
         """
         values, kind, device = self._values(X, "predict")
-        return labels_out(self.classes_, _winners(values), kind, device)
+        return labels_out(self.classes_, winners(values), kind, device)
 
     def predict_proba(self, X):
         """Probability of each class.
@@ -416,12 +410,7 @@ class EigenProClassifier(ClassifierMixin, _EigenPro):
         self.dual_coef_ = kind.out(coef[:, 0] if coef.shape[1] == 1 else coef)
 
     def _score_values(self, values, Y):
-        return float((_winners(values) == _winners(Y)).mean())
-
-
-def _winners(values):
-    """Class number of each row of scores."""
-    return values.argmax(axis=1) if values.shape[1] > 1 else (values[:, 0] > 0) * 1
+        return float((winners(values) == winners(Y)).mean())
 
 
 def _indicators(codes, n_classes, dtype):

@@ -7,7 +7,6 @@ from numbers import Integral, Real
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.gaussian_process.kernels import Kernel
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -16,55 +15,33 @@ from sklearn.utils.validation import check_is_fitted
 from .._callbacks import CallbackSupportMixin, EpochCallbacks
 from ..algorithms.eigenpro import Options, assemble
 from ..algorithms.training import DivergenceError, RowSource, Rule, train
-from ..kernels.resolve import KERNEL_NAMES
 from ._door import check_same_namespace, choose_device, to_numpy_or_cupy
 from ._linear_prediction import kernel_of, pick_centers, predict_linear, take_centers
+from ._parameters import AT_LEAST_ONE, CENTERS, KERNEL, RUN
 
 # "auto" stops early above this many rows, where a held-out part can be spared.
 EARLY_STOPPING_ROWS = 10_000
-_POSITIVE = Interval(Integral, 1, None, closed="left")
 
 
 class _EigenPro(CallbackSupportMixin, BaseEstimator):
     """Parameters, fit and partial_fit on targets of shape (n, c)."""
 
     _parameter_constraints = {
-        "kernel": [StrOptions(set(KERNEL_NAMES)), Kernel, callable],
-        "gamma": [
-            Interval(Real, 0, None, closed="neither"),
-            StrOptions({"scale"}),
-            None,
-        ],
-        "length_scale": [
-            Interval(Real, 0, None, closed="neither"),
-            StrOptions({"median", "scale"}),
-            "array-like",
-            None,
-        ],
-        "degree": [Interval(Real, 0, None, closed="left")],
-        "coef0": [Interval(Real, None, None, closed="neither")],
-        "kernel_params": [dict, None],
-        "n_centers": [
-            _POSITIVE,
-            Interval(Real, 0, 1, closed="right"),
-            "array-like",
-            None,
-        ],
-        "n_epochs": [_POSITIVE],
-        "batch_size": [_POSITIVE, StrOptions({"auto"})],
+        **KERNEL,
+        **CENTERS,
+        **RUN,
+        "n_epochs": [AT_LEAST_ONE],
+        "batch_size": [AT_LEAST_ONE, StrOptions({"auto"})],
         "n_eigencomponents": [
             Interval(Integral, 0, None, closed="left"),
             StrOptions({"auto"}),
         ],
-        "n_subsamples": [_POSITIVE, StrOptions({"auto"})],
+        "n_subsamples": [AT_LEAST_ONE, StrOptions({"auto"})],
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [_POSITIVE],
+        "n_iter_no_change": [AT_LEAST_ONE],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
-        "device": [str, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def __init__(

@@ -2,218 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
-
 import numpy as np
-from scipy import sparse
-from sklearn import get_config
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    MultiOutputMixin,
-    RegressorMixin,
-    _fit_context,
-)
-from sklearn.gaussian_process.kernels import Kernel
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
+from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin, _fit_context
 
-from .._validation import working_dtype
-from ..algorithms import least_squares
-from ..algorithms.training import RowSource
-from ..kernels.resolve import KERNEL_NAMES
-from ..operator import make_operator
-from ._door import (
-    ArrayKind,
-    all_or_nothing,
-    check_fit_X,
-    check_labels,
-    check_predict_X,
-    check_same_namespace,
-    check_targets,
-    check_weights,
-    choose_device,
-    labels_out,
-    to_numpy_or_cupy,
-)
-from ._linear_prediction import kernel_of, pick_centers, predict_linear, take_centers
-
-_CONSTRAINTS = {
-    "alpha": [Interval(Real, 0, None, closed="left"), "array-like"],
-    "kernel": [StrOptions(set(KERNEL_NAMES) | {"precomputed"}), Kernel, callable],
-    "gamma": [Interval(Real, 0, None, closed="neither"), StrOptions({"scale"}), None],
-    "length_scale": [
-        Interval(Real, 0, None, closed="neither"),
-        StrOptions({"median", "scale"}),
-        "array-like",
-        None,
-    ],
-    "degree": [Interval(Real, 0, None, closed="left")],
-    "coef0": [Interval(Real, None, None, closed="neither")],
-    "kernel_params": [dict, None],
-    "solver": [StrOptions({"auto", "cholesky", "pcg"})],
-    "n_centers": [
-        Interval(Integral, 1, None, closed="left"),
-        Interval(Real, 0, 1, closed="right"),
-        "array-like",
-        None,
-    ],
-    "tol": [Interval(Real, 0, None, closed="neither"), None],
-    "max_iter": [Interval(Integral, 1, None, closed="left")],
-    "device": [str, None],
-    "random_state": ["random_state"],
-    "verbose": ["verbose"],
-}
-
-
-class _Ridge(BaseEstimator):
-    """Fit and predict, shared by regression and classification."""
-
-    _parameter_constraints = _CONSTRAINTS
-
-    def __init__(
-        self,
-        alpha=1.0,
-        *,
-        kernel="linear",
-        gamma=None,
-        degree=3,
-        coef0=1.0,
-        kernel_params=None,
-        length_scale=None,
-        solver="auto",
-        n_centers=None,
-        tol=None,
-        max_iter=200,
-        device=None,
-        random_state=None,
-        verbose=0,
-    ):
-        self.alpha = alpha
-        self.kernel = kernel
-        self.gamma = gamma
-        self.degree = degree
-        self.coef0 = coef0
-        self.kernel_params = kernel_params
-        self.length_scale = length_scale
-        self.solver = solver
-        self.n_centers = n_centers
-        self.tol = tol
-        self.max_iter = max_iter
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = True
-        tags.input_tags.sparse = True
-        tags.input_tags.pairwise = self.kernel == "precomputed"
-        return tags
-
-    def _fit_targets(self, X, Y, sample_weight, kind):
-        """Solve for targets of shape (n, c); returns the dual coefficients."""
-        device = choose_device(self.device, X)
-        dtype = working_dtype(X)
-        alpha = self._alphas(Y.shape[1])
-        weights = device.put(check_weights(sample_weight, X.shape[0], dtype))
-        Y = device.put(Y.astype(dtype, copy=False))
-        if self.kernel == "precomputed":
-            coef = self._solve_precomputed(X, Y, alpha, weights, device)
-            centers = X
-        else:
-            coef, centers = self._solve(X, Y, alpha, weights, device)
-        if not bool(device.xp.isfinite(coef).all()):
-            raise ValueError(
-                "the coefficients are not finite: the kernel takes infinite or NaN "
-                "values on these rows, or too large ones"
-            )
-        self.X_fit_ = kind.out(centers)
-        if self.verbose:
-            print(
-                f"[{type(self).__name__}] solver={self.solver_}, {len(coef)} centers, "
-                f"{self.n_iter_} iterations"
-            )
-        return coef
-
-    def _alphas(self, n_targets):
-        alpha = np.atleast_1d(np.asarray(self.alpha, dtype=np.float64))
-        if alpha.ndim != 1 or len(alpha) not in (1, n_targets):
-            raise ValueError(
-                f"alpha has {alpha.size} values for {n_targets} targets: give one, or "
-                "one per target"
-            )
-        if not (np.isfinite(alpha) & (alpha >= 0)).all():
-            raise ValueError(f"alpha={self.alpha!r} must be finite and not negative")
-        return alpha
-
-    def _solve_precomputed(self, K, Y, alpha, weights, device):
-        if self.solver == "pcg" or self.n_centers is not None:
-            raise ValueError(
-                "kernel='precomputed' holds the whole matrix: solver='pcg' and "
-                "n_centers do not apply"
-            )
-        if K.shape[0] != K.shape[1]:
-            raise ValueError(
-                f"Precomputed metric requires shape (n_queries, n_indexed). Got "
-                f"{K.shape} for fit: the matrix must be square"
-            )
-        self.kernel_, self.solver_, self.n_iter_ = "precomputed", "cholesky", 1
-        K = K.toarray() if sparse.issparse(K) else K
-        K = device.put(K).astype(np.float64)
-        return least_squares.solve_direct(K, Y, alpha, weights, device)
-
-    def _solve(self, X, Y, alpha, weights, device):
-        random_state = check_random_state(self.random_state)
-        kernel = kernel_of(self, X)
-        rows, given = pick_centers(self.n_centers, X, random_state)
-        data = RowSource(X, Y, device)
-        centers, X = take_centers(data, rows, given, device), data.X
-        has_centers = centers is not None
-        self.solver_ = self._choose_solver(X.shape[0], has_centers)
-        # float32 data is solved to what float32 products can resolve.
-        tol = self.tol or (1e-5 if Y.dtype == np.float32 else 1e-9)
-        self.n_iter_ = 1
-        if has_centers and self.solver_ == "pcg":
-            operator = make_operator(kernel, X, centers, device)
-            coef, self.n_iter_, _ = least_squares.solve_falkon(
-                operator, centers, Y, alpha, weights, tol, self.max_iter
-            )
-        elif has_centers:
-            operator = make_operator(kernel, X, centers, device)
-            coef = least_squares.solve_features(operator, centers, Y, alpha, weights)
-        elif self.solver_ == "pcg":
-            operator = make_operator(kernel, X, None, device)
-            coef, self.n_iter_, _ = least_squares.solve_pcg(
-                operator, X, Y, alpha, weights, tol, self.max_iter, random_state
-            )
-        else:
-            K = make_operator(kernel, X, None, device).to_dense()
-            coef = least_squares.solve_direct(K, Y, alpha, weights, device)
-        self.kernel_ = kernel
-        return coef, (centers if has_centers else X)
-
-    def _choose_solver(self, n, has_centers):
-        """What ``solver="auto"`` stands for."""
-        if self.solver != "auto":
-            return self.solver
-        # Two float64 matrices of all rows: above the working memory, go lazy.
-        fits = 2 * 8 * n * n <= get_config()["working_memory"] * 2**20
-        return "cholesky" if fits and not has_centers else "pcg"
-
-    def _values(self, X, method):
-        """Predictions of shape (m, c), the user's array kind, the device."""
-        check_is_fitted(self)
-        check_same_namespace(X, self, attribute="dual_coef_", method=method)
-        coef = to_numpy_or_cupy(self.dual_coef_)
-        coef = coef.reshape(len(coef), -1)
-        if self.kernel_ != "precomputed":
-            return predict_linear(self, X, self.X_fit_, coef)
-        kind = ArrayKind(X)
-        K = check_predict_X(self, X)
-        return K @ coef, kind, choose_device(self.device, K, coef, predicting=True)
+from ._door import ArrayKind, all_or_nothing, check_fit_X, check_targets
+from ._kernel_ridge_base import _Ridge
+from ._labels import encode, labels_out, winners
 
 
 class KernelRidge(MultiOutputMixin, RegressorMixin, _Ridge):
@@ -410,14 +204,7 @@ class KernelRidgeClassifier(ClassifierMixin, _Ridge):
         """
         kind = ArrayKind(X)
         X = check_fit_X(self, X)
-        y = check_labels(y, X.shape[0], self)
-        check_classification_targets(y)
-        classes, codes = np.unique(y, return_inverse=True)
-        if len(classes) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs samples of at least 2 classes, but the "
-                f"data contains only one class: {classes.tolist()[0]!r}"
-            )
+        classes, codes = encode(y, X.shape[0], self)
         columns = np.arange(len(classes)) if len(classes) > 2 else np.array([1])
         Y = np.where(codes[:, None] == columns, 1.0, -1.0)
         coef = self._fit_targets(X, Y, sample_weight, kind)
@@ -455,5 +242,4 @@ class KernelRidgeClassifier(ClassifierMixin, _Ridge):
             Labels.
         """
         values, kind, device = self._values(X, "predict")
-        index = values.argmax(axis=1) if values.shape[1] > 1 else (values[:, 0] > 0) * 1
-        return labels_out(self.classes_, index, kind, device)
+        return labels_out(self.classes_, winners(values), kind, device)

@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gpkern._device import select
 from gpkern.algorithms import eigenpro as ep
+from gpkern.algorithms.preconditioner import Rank, fit_preconditioner
 from gpkern.algorithms.spectrum import top_eigenpairs
 from gpkern.algorithms.training import RowSource, Rule, batches, train
 from gpkern.kernels import RBF, Matern
@@ -18,12 +19,12 @@ Y = (np.sin(X[:, :1]) + 0.5 * X[:, 1:]) * np.ones((1, 2))
 
 def learnt(kernel, rows, rank=10, exponent=1.0, batch=40):
     data = RowSource(X, Y, CPU)
-    return ep.fit_preconditioner(
+    return fit_preconditioner(
         kernel,
         data,
         rows,
         CPU,
-        ep.Rank(rank, batch),
+        Rank(rank, batch),
         exponent,
         np.random.RandomState(0),
     )
@@ -86,18 +87,18 @@ class TestRank:
     values = np.array([0.5, 0.1, 0.05, 0.01, 0.001])
 
     def test_auto_flattens_to_where_the_batch_is_critical(self):
-        assert ep.Rank("auto", 15).of(self.values, 1.0, np.float64) == 2
-        assert ep.Rank("auto", 30).of(self.values, 1.0, np.float64) == 3
+        assert Rank("auto", 15).of(self.values, 1.0, np.float64) == 2
+        assert Rank("auto", 30).of(self.values, 1.0, np.float64) == 3
 
     def test_number(self):
-        assert ep.Rank(2, 1000).of(self.values, 1.0, np.float64) == 4  # of five given
-        assert ep.Rank(2, 1000).at_most(100) == 2
-        assert ep.Rank(200, 1000).at_most(100) == 99
+        assert Rank(2, 1000).of(self.values, 1.0, np.float64) == 4  # of five given
+        assert Rank(2, 1000).at_most(100) == 2
+        assert Rank(200, 1000).at_most(100) == 99
 
     def test_not_into_rounding(self):
         values = np.array([1.0, 1e-5, 1e-7, 1e-9])
-        assert ep.Rank(3, 10).of(values, 1.0, np.float32) == 2
-        assert ep.Rank(3, 10).of(values, 1.0, np.float64) == 3
+        assert Rank(3, 10).of(values, 1.0, np.float32) == 2
+        assert Rank(3, 10).of(values, 1.0, np.float64) == 3
 
 
 @pytest.mark.parametrize("s", [300, 3200])
