@@ -17,9 +17,29 @@ import joblib
 from numba import config as numba_config
 from threadpoolctl import ThreadpoolController
 
-_lock = threading.Lock()
+# Reentrant, because a fork takes it too.
+_lock = threading.RLock()
 _state = {"depth": 0, "limit": None, "pool": None, "pid": None}
 _inside = threading.local()
+
+
+def _renew_in_child():
+    """A child has one thread: no pool, no products under way, a lock of its own.
+
+    BLAS that the parent had limited stays so until the child's next product ends.
+    """
+    global _lock, _state
+    _lock = threading.RLock()
+    _state = {"depth": 0, "limit": _state["limit"], "pool": None, "pid": None}
+
+
+if hasattr(os, "register_at_fork"):
+    # Forking waits until no thread is halfway through a change of the state.
+    os.register_at_fork(
+        before=lambda: _lock.acquire(),
+        after_in_parent=lambda: _lock.release(),
+        after_in_child=_renew_in_child,
+    )
 
 
 def n_threads():
@@ -37,17 +57,20 @@ def _controller():
 @contextmanager
 def _single_threaded_blas():
     """BLAS on one thread until the last of several concurrent users leaves."""
+    state = _state
     with _lock:
-        _state["depth"] += 1
-        if _state["depth"] == 1:
-            _state["limit"] = _controller().limit(limits=1, user_api="blas")
+        state["depth"] += 1
+        if state["limit"] is None:
+            state["limit"] = _controller().limit(limits=1, user_api="blas")
     try:
         yield
     finally:
         with _lock:
-            _state["depth"] -= 1
-            if _state["depth"] == 0:
-                _state["limit"].restore_original_limits()
+            state["depth"] -= 1
+            # Another state is that of a child, forked by one of our own tasks.
+            if state["depth"] == 0 and state is _state:
+                state["limit"].restore_original_limits()
+                state["limit"] = None
 
 
 def _pool(workers):

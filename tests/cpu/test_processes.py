@@ -100,6 +100,67 @@ def test_after_a_fork():
     assert_allclose(_product(), expected)
 
 
+FORK = """
+import multiprocessing, threading, time
+import numpy as np
+from sklearn.gaussian_process.kernels import RBF
+from threadpoolctl import threadpool_info
+from gpkern import KernelOperator
+from gpkern.cpu import parallel
+
+op = KernelOperator(RBF(5.0), np.random.default_rng(0).standard_normal((600, 30)))
+y = np.ones(600)
+expected, limits = op @ y, threadpool_info()
+
+def work():
+    assert np.allclose(op @ y, expected)
+    assert threadpool_info() == limits
+
+def product():
+    while not stop.is_set():
+        op @ y
+
+def hold():
+    with parallel._lock:  # as every product does, for a moment
+        held.set()
+        time.sleep(1)
+
+def in_child():
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join(20)
+    code = child.exitcode
+    child.kill()
+    assert code == 0, code
+
+held, stop = threading.Event(), threading.Event()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+in_child()
+thread.join()
+
+threads = [threading.Thread(target=product) for _ in range(2)]
+try:
+    for t in threads:
+        t.start()
+    for _ in range(10):
+        in_child()
+finally:
+    stop.set()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="no fork")
+def test_fork_while_others_compute():
+    """A lock that another thread held is not held for ever in the child.
+
+    Neither is BLAS left with the single thread that the parent's products take.
+    """
+    run(FORK, NUMBA_NUM_THREADS="2", OPENBLAS_NUM_THREADS="2")
+
+
 def test_called_from_inside_a_callable():
     """A kernel of the user's own that uses an operator itself."""
 
