@@ -203,6 +203,23 @@ def test_matrix_callable(operator, host, device):
         operator(lambda A, B: 1.0, X, Z).to_dense()
 
 
+def test_callable_that_is_not_symmetric():
+    """Roles are not swapped, whichever way the matrix is applied."""
+
+    def kernel(A, B):
+        return np.exp(A[:, :1] - 2 * B[:, 1:2].T)
+
+    K = kernel(X, Z)
+    op = KernelOperator(kernel, X, Z)
+    U = rng.standard_normal((40, 3))
+    assert_allclose(op.T @ U, K.T @ U, rtol=1e-12)
+    assert_allclose(op.T.to_dense(), K.T, rtol=1e-12)
+    assert_allclose(op.T.T.to_dense(), K, rtol=1e-12)
+    assert_allclose(op.T.row_logsumexp(), np.log(K.sum(0)), rtol=1e-12)
+    gradient, _ = op.normal_matmat(np.ones((30, 1)))
+    assert_allclose(gradient[:, 0], K.T @ K.sum(1), rtol=1e-12)
+
+
 def test_error_inside_a_callable_reaches_the_user(operator):
     def kernel(A, B):
         raise ZeroDivisionError("mine")
@@ -238,6 +255,28 @@ def test_bad_rows(bad, message, side):
     good = np.ones((4, 2))
     with pytest.raises(ValueError, match=message):
         KernelOperator(RBF(), *((bad, good) if side == "X" else (good, bad)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("budget", [None, 5000], ids=["kept", "streamed"])
+@pytest.mark.parametrize("side", ["X", "Z"])
+@pytest.mark.parametrize(
+    "kernel", [RBF(), lambda A, B: np.exp(A @ B.T)], ids=["RBF", "callable"]
+)
+def test_bad_rows_on_disk(bad, budget, side, kernel):
+    """Found where they are read."""
+    rows = rng.standard_normal((900, 2))
+    rows[801, 1] = bad
+    good = np.ones((4, 2))
+    args = (Sliceable(rows), good) if side == "X" else (good, Sliceable(rows))
+    for use in (
+        lambda op: op @ np.ones(op.shape[1]),
+        lambda op: op.T @ np.ones(op.shape[0]),
+        lambda op: op.row_logsumexp(),
+        lambda op: op.to_dense(),
+    ):
+        with pytest.raises(ValueError, match=f"Input {side} contains NaN or infinity"):
+            use(KernelOperator(kernel, *args, memory_budget=budget))
 
 
 def test_the_message_names_the_argument():

@@ -6,10 +6,12 @@ import numpy as np
 
 from . import codegen, metrics, parallel
 from .points import Points, centre_of
-from .recipes import OpaqueRecipe, Recipe, SparseRecipe
+from .recipes import OpaqueRecipe, Recipe, SparseRecipe, Transposed
 
 # Rows of a task: a multiple of every block's height and width.
 STRIP = 192
+# Entries of a tile that one thread computes.
+SERIAL_TILE = 1 << 16
 # Shape of the tiles of kernels that are not computed in blocks.
 TILE_ROWS, TILE_COLUMNS = 192, 512
 # Outputs beyond which tiles and BLAS are faster than sums in registers.
@@ -37,17 +39,21 @@ class Matrix:
         float32 or float64.
     budget : int
         Bytes for blocks and prepared rows.
+    precision : str
+        Ignored: a CPU works in the precision of the dtype.
     other : Matrix, default=None
         Share the prepared Z of another matrix.
     """
 
-    def __init__(self, program, opaque, X, Z, dtype, budget, other=None):
+    def __init__(
+        self, program, opaque, X, Z, dtype, budget, precision="high", other=None
+    ):
         self.program, self.opaque = program, opaque
         self.dtype, self.budget = np.dtype(dtype), int(budget)
         self.symmetric = Z is None
         if other is None:
-            target = X if Z is None else Z
-            self.Z = self._points(target, centre_of(target))
+            target, name = (X, "X") if Z is None else (Z, "Z")
+            self.Z = self._points(target, centre_of(target, name), name)
         else:
             self.Z = other.Z
         self.X = self.Z if self.symmetric else self._points(X, self.Z.centre)
@@ -56,7 +62,7 @@ class Matrix:
     def with_rows(self, X):
         """The matrix of other rows against the same Z."""
         return Matrix(
-            self.program, self.opaque, X, self.Z, self.dtype, self.budget, self
+            self.program, self.opaque, X, self.Z, self.dtype, self.budget, other=self
         )
 
     def transposed(self):
@@ -64,11 +70,15 @@ class Matrix:
         out = object.__new__(Matrix)
         out.__dict__.update(self.__dict__)
         out.X, out.Z, out.shape = self.Z, self.X, self.shape[::-1]
+        if isinstance(self.opaque, Transposed):
+            out.opaque = self.opaque.kernel
+        elif self.opaque is not None:
+            out.opaque = Transposed(self.opaque)
         return out
 
-    def _points(self, source, centre):
+    def _points(self, source, centre, name="X"):
         size = source.shape[0] * source.shape[1] * self.dtype.itemsize
-        return Points(source, self.dtype, centre, keep=size <= self.budget // 4)
+        return Points(source, self.dtype, centre, size <= self.budget // 4, name)
 
     # ------------------------------------------------------------------ tiles
 
@@ -96,15 +106,30 @@ class Matrix:
         recipe : Recipe, default=None
             From `recipe`, which saves its set-up when there are many tiles.
         """
-        recipe = recipe or self.recipe()
         if out is None:
             out = np.empty((i1 - i0, j1 - j0), self.dtype)
+        if recipe is None:
+            recipe = self.recipe()
+            if out.size > SERIAL_TILE and self.X.keep and self.Z.keep:
+                return self._threaded_tile(recipe, out, i0, j0)
         if out.size:
             recipe.tile(out, i0, i1, j0, j1)
         if self.symmetric and i0 < j1 and j0 < i1:
             lo, hi = max(i0, j0), min(i1, j1)
             at = np.arange(lo, hi)
             out[at - i0, at - j0] = recipe.diagonal(lo, hi)
+        return out
+
+    def _threaded_tile(self, recipe, out, i0, j0):
+        """The same, strips of rows shared out."""
+        recipe.prepare()
+        height, width = out.shape
+
+        def strip(index, worker):
+            a, b = index * STRIP, min((index + 1) * STRIP, height)
+            self.tile(i0 + a, i0 + b, j0, j0 + width, out[a:b], recipe)
+
+        parallel.run(strip, -(-height // STRIP))
         return out
 
     def _tiles(self, recipe, i0, i1, j0, j1):
@@ -126,6 +151,7 @@ class Matrix:
         if not out.size:
             return out
         recipe = self.recipe()
+        recipe.prepare()
         if isinstance(recipe, Recipe) and V.shape[1] <= MOST_OUTPUTS:
             if self._use_symmetry(2 * STRIP, V.shape[1]):
                 return self._symmetric_matmat(recipe, V)
@@ -282,6 +308,7 @@ class Matrix:
         if blocks and self.Z.keep:
             return self._kept_normal(V, U, targets, weights, height), U
         recipe = self.recipe()
+        recipe.prepare()
         workers = self._workers(height, c)
         totals = np.zeros((workers, m, c))
 
@@ -308,6 +335,7 @@ class Matrix:
         m, c = self.shape[1], V.shape[1]
         block = self.X.block
         recipe, panels = self.recipe(), self._panels_of(V)
+        recipe.prepare()
         keep = recipe.loop("keep")
         transposed = codegen.transposed_function(self.dtype.name)
         workers = self._workers(height, c)
@@ -338,6 +366,7 @@ class Matrix:
         out, width = np.full(n, -np.inf), self.Z.block.WIDTH
         logw = np.full(-(-m // width) * width, -np.inf)
         logw[:m] = 0.0 if log_weights is None else log_weights
+        recipe.prepare()
         blocks = isinstance(recipe, Recipe)
         loop = recipe.loop("logsumexp") if blocks else None
         logw = logw.reshape(-1, width).astype(self.dtype) if blocks else logw

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from scipy import sparse
 
+from .._validation import is_sliceable
 from . import parallel
 from .simd import BLOCKS
 
@@ -55,11 +56,13 @@ class Points:
         Subtracted, in float64, where a view asks for centred rows.
     keep : bool
         Whether prepared rows of the whole set may stay in memory.
+    name : str, default="X"
+        For messages.
     """
 
-    def __init__(self, source, dtype, centre, keep):
+    def __init__(self, source, dtype, centre, keep, name="X"):
         self.source, self.dtype, self.centre, self.keep = source, dtype, centre, keep
-        self.shape = source.shape
+        self.name, self.shape = name, source.shape
         self.is_sparse = sparse.issparse(source)
         self.block = BLOCKS[np.dtype(dtype).name]
         self._kept = {}
@@ -119,7 +122,8 @@ class Points:
         key = ("close", view)
         if key not in self._kept:
             step = -(-self.shape[0] // sample)
-            few = Points(self.source[::step], self.dtype, self.centre, keep=False)
+            some = read(self.source, 0, self.shape[0], self.name, step)
+            few = Points(some, self.dtype, self.centre, keep=False)
             n = few.shape[0]
             rows, norms = (a[:n].astype(np.float64) for a in few.rows(view, 0, n))
             total = norms[:, None] + norms[None, :]
@@ -130,7 +134,7 @@ class Points:
 
     def raw(self, start, stop):
         """Rows as they came, for kernels that are the user's own code."""
-        rows = self.source[start:stop]
+        rows = read(self.source, start, stop, self.name)
         return rows if self.is_sparse else np.asarray(rows, dtype=self.dtype)
 
     def _all(self, view, size):
@@ -155,7 +159,8 @@ class Points:
             a = index * CHUNK
             b = min(a + CHUNK, size)
             # Beyond `stop` there is padding, which repeats the last row.
-            rows = self.source[min(start + a, stop - 1) : min(start + b, stop)]
+            first, last = min(start + a, stop - 1), min(start + b, stop)
+            rows = read(self.source, first, last, self.name)
             rows = rows.toarray() if self.is_sparse else np.asarray(rows)
             if rows.dtype not in (np.float32, np.float64):
                 rows = rows.astype(np.float64)
@@ -201,9 +206,22 @@ def _pack_panels(source, shift, factor, out, norms):
             norms[q, j] = total
 
 
-def centre_of(source, at_most=4096):
+def read(source, start, stop, name, step=1):
+    """Rows of a source, those of a data set on disk checked as they come."""
+    rows = source[start:stop:step] if step > 1 else source[start:stop]
+    if is_sliceable(source):
+        rows = np.asarray(rows)
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            raise ValueError(
+                f"Input {name} contains NaN or infinity in rows {start} to {stop - 1}."
+            )
+    return rows
+
+
+def centre_of(source, name="X", at_most=4096):
     """Mean of a spread of rows: near enough to the middle to keep digits."""
     if sparse.issparse(source):
         return None
     step = max(1, -(-source.shape[0] // at_most))
-    return np.asarray(source[::step], dtype=np.float64).mean(axis=0)
+    rows = read(source, 0, source.shape[0], name, step)
+    return np.asarray(rows, dtype=np.float64).mean(axis=0)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from scipy import sparse
 
 from ..kernels.program import Program
 from . import codegen, metrics
-from .points import View, check_signs
+from .points import View, check_signs, read
 
 # Up to this many columns a distance is computed from differences; above, from inner
 # products, one operation a column instead of two. They meet near 32 on AVX-512, where
@@ -47,6 +50,14 @@ class Recipe:
             return False
         close = CLOSE[self.dtype.name]
         return self.Z.close_share(self._view(leaf), close) <= MOST_CLOSE
+
+    def prepare(self):
+        """Lay out what is kept, with all threads, before each of them asks for it."""
+        for side, ask in ((self.X, self.rows), (self.Z, self.columns)):
+            if side.keep and side.shape[0]:
+                ask(0, 1)
+        if self.X is self.Z and self.X.keep:
+            self.diagonal(0, 1)
 
     def loop(self, name):
         """A compiled loop; call it with `arguments`, then its own."""
@@ -122,6 +133,16 @@ class SparseRecipe:
             if leaf.metric not in ("dot", "sqeuclidean")
         }
 
+    def prepare(self):
+        """Lay out what is kept, before every thread asks for it."""
+        for recipe in self.dense.values():
+            recipe.prepare()
+        for side in (self.X, self.Z):
+            if side.is_sparse and side.keep:
+                for leaf in self.program.pair_leaves + self.program.row_leaves:
+                    if leaf not in self.dense:
+                        side.csr(leaf.scale, 0, 1)
+
     def tile(self, out, i0, i1, j0, j1):
         """Write entries ``[i0:i1, j0:j1]`` to `out`."""
         arguments = []
@@ -160,7 +181,8 @@ class SparseRecipe:
     def _rows(self, side, scale, start, stop):
         if side.is_sparse:
             return side.csr(scale, start, stop)
-        rows = np.asarray(side.source[start:stop], dtype=np.float64)
+        rows = read(side.source, start, stop, side.name)
+        rows = np.asarray(rows, dtype=np.float64)
         if scale is not None:
             rows = rows / np.array(scale)
         return rows, (rows * rows).sum(axis=1)
@@ -170,11 +192,34 @@ class SparseRecipe:
         return self.program.diagonal(hi - lo, lambda scale: self.X.norms(scale, lo, hi))
 
 
+@dataclass(frozen=True, eq=False)
+class Transposed:
+    """An opaque kernel with its roles swapped, as one that is not symmetric needs."""
+
+    kernel: Any
+
+    @property
+    def on_host(self):
+        """As the kernel's own."""
+        return self.kernel.on_host
+
+    def block(self, X, Z):
+        """Matrix of shape (len(X), len(Z))."""
+        return self.kernel.block(Z, X).T
+
+    def diagonal(self, X):
+        """k(x, x) for each row."""
+        return self.kernel.diagonal(X)
+
+
 class OpaqueRecipe:
     """Tiles of a kernel that is the user's own code."""
 
     def __init__(self, X, Z, opaque, log):
         self.X, self.Z, self.opaque, self.log = X, Z, opaque, log
+
+    def prepare(self):
+        """Nothing is kept: the rows go to the user's code as they came."""
 
     def tile(self, out, i0, i1, j0, j1):
         """Write entries ``[i0:i1, j0:j1]`` to `out`."""

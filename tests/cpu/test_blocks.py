@@ -1,14 +1,17 @@
 """Choices that the CPU engine makes: each gives the same numbers."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from sklearn.gaussian_process.kernels import RBF, Matern
+from scipy import sparse
+from sklearn.gaussian_process.kernels import RBF, DotProduct, Matern
 
 from gpkern import KernelOperator
 from gpkern.cpu import matrix, parallel
 from gpkern.cpu.points import Points, View, centre_of
-from gpkern.cpu.recipes import MOST_CLOSE
+from gpkern.cpu.recipes import MOST_CLOSE, SparseRecipe
 
 D = 48  # enough columns for inner products
 
@@ -90,3 +93,37 @@ def test_threads_with_sums_of_their_own_are_as_many_as_fit():
     assert tight._workers(192, 1) == 1
     assert not tight._use_symmetry(192, 1) or parallel.n_threads() == 1
     assert matrix.STRIP % full.X.block.ROWS == 0 == matrix.STRIP % full.Z.block.WIDTH
+
+
+@pytest.mark.parametrize("data", ["dense", "csr", "csr and dense"])
+@pytest.mark.parametrize("kernel", [RBF(5.0), DotProduct(2.0) ** 2, Matern() + RBF()])
+def test_kept_rows_are_prepared_once(data, kernel, monkeypatch):
+    """By all threads together, not by each of them on its own."""
+    monkeypatch.setattr(parallel, "n_threads", lambda: 4)
+    calls = Counter()
+    for name in ("_prepare", "_prepare_sparse"):
+        own = getattr(Points, name)
+
+        def counted(self, view, start, stop, *rest, own=own):
+            if start == 0 and stop == self.shape[0]:
+                calls[id(self), view] += 1
+                assert not getattr(parallel._inside, "active", False)
+            return own(self, view, start, stop, *rest)
+
+        monkeypatch.setattr(Points, name, counted)
+    X, Z = np.ones((3000, D)), np.ones((1000, D))
+    X, Z = (sparse.csr_array(X) if "csr" in data else X), Z
+    Z = sparse.csr_array(Z) if data == "csr" else Z
+    for use in (
+        lambda op: op @ np.ones(op.shape[1]),
+        lambda op: op @ np.ones((op.shape[1], 40)),
+        lambda op: op.normal_matmat(np.ones((op.shape[1], 2))),
+        lambda op: op.row_logsumexp(),
+        lambda op: op.to_dense(),
+    ):
+        for op in (KernelOperator(kernel, X), KernelOperator(kernel, X, Z)):
+            use(op)
+            if not isinstance(op.matrix_.recipe(), SparseRecipe):
+                assert calls
+            assert set(calls.values()) <= {1}
+            calls.clear()
