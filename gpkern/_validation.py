@@ -17,6 +17,32 @@ def working_dtype(*arrays):
     return np.dtype(np.float32 if small else np.float64)
 
 
+def is_extreme(*arrays):
+    """Whether squares of the rows leave the range of float32.
+
+    Looks at what is in memory; a pass over a file would cost as much as the work.
+    """
+    largest = [_largest(a) for a in arrays if a is not None and not _on_disk(a)]
+    largest = max(largest, default=1.0)
+    return largest > 1e15 or 0 < largest < 1e-15
+
+
+def _largest(X):
+    values = X.data if sparse.issparse(X) else X
+    # Two passes, but no array of absolute values.
+    return max(float(values.max()), -float(values.min())) if values.size else 0.0
+
+
+def _on_disk(X):
+    if is_sliceable(X):
+        return True
+    while isinstance(X, np.ndarray):
+        if isinstance(X, np.memmap):
+            return True
+        X = X.base
+    return False
+
+
 def is_sliceable(X):
     """Whether X is an array that is read in slices: HDF5, Zarr and the like."""
     return (

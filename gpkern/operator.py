@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from numbers import Real
+from operator import index as as_index
+
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 from sklearn import get_config
 
 from . import _device
-from ._validation import check_rows, working_dtype
+from ._validation import check_rows, is_extreme, working_dtype
 from .kernels.opaque import MatrixCallable, RowCallable
 from .kernels.program import Program
 from .kernels.resolve import as_kernel, from_name
+
+PRECISIONS = ("high", "highest", "medium")
 
 
 class _Reductions:
@@ -38,6 +44,17 @@ class _Reductions:
         if V.dtype.kind == "c":
             return self._matmat(V.real) + 1j * self._matmat(V.imag)
         return self.matrix_.matmat(V)
+
+    def matvec(self, x):
+        """``K @ x`` for x of shape (n_cols,) or (n_cols, 1)."""
+        x, m = self.device.xp.asanyarray(x), self.shape[1]
+        if x.shape not in ((m,), (m, 1)):
+            raise ValueError(f"dimension mismatch: {self.shape}, {x.shape}")
+        return super().matvec(x)
+
+    def rmatvec(self, x):
+        """``K.T @ x`` for x of shape (n_rows,) or (n_rows, 1)."""
+        return self._adjoint().matvec(x)
 
     def _matvec(self, v):
         return self._matmat(v.reshape(-1, 1))
@@ -69,15 +86,31 @@ class _Reductions:
         gradient : array of shape (n_cols, c)
         residual : array of shape (n_rows, c)
             U.
+
+        Raises
+        ------
+        TypeError
+            When an operand is complex.
         """
         n, m = self.shape
-        c = V.shape[1] if len(V.shape) == 2 else "c"
-        V = self._operand("V", V, m, c)
+        V = self.device.xp.asarray(V)
+        c = V.shape[1] if V.ndim == 2 else "c"
+        V = self._real("V", V, m, c)
         if targets is not None:
-            targets = self._operand("targets", targets, n, c)
+            targets = self._real("targets", targets, n, c)
         if weights is not None:
-            weights = self._operand("weights", weights, n)
+            weights = self._real("weights", weights, n)
         return self.matrix_.normal_matmat(V, targets, weights)
+
+    def _real(self, name, array, *shape):
+        """As `_operand`; an error when it is complex."""
+        array = self._operand(name, array, *shape)
+        if array.dtype.kind == "c":
+            raise TypeError(
+                f"{name} is complex: pass its real and its imaginary part, "
+                f"{name}.real and {name}.imag, one after the other"
+            )
+        return array
 
     def _operand(self, name, array, *shape):
         """The array on this device; an error when it has another shape."""
@@ -110,12 +143,18 @@ class _Reductions:
         Raises
         ------
         ValueError
-            When the kernel takes negative values on this data.
+            When the kernel takes negative values on this data, or a log weight is
+            NaN or +inf.
         """
+        xp = self.device.xp
         if log_weights is not None:
-            log_weights = self._operand("log_weights", log_weights, self.shape[1])
+            log_weights = self._real("log_weights", log_weights, self.shape[1])
+            if not bool((log_weights < np.inf).all()):
+                raise ValueError(
+                    "log_weights must be numbers or -inf; some are NaN or +inf"
+                )
         out = self.matrix_.logsumexp(log_weights)
-        if self.device.xp.isnan(out).any():
+        if xp.isnan(out).any():
             raise ValueError(
                 "row_logsumexp needs a kernel with positive values; this one is "
                 "negative for some pairs"
@@ -140,25 +179,37 @@ class _Reductions:
             if step != 1:
                 raise ValueError("rows(): a slice must have step 1")
             return self.matrix_.tile(i0, max(i0, i1), 0, m)
-        i = int(index) + (n if index < 0 else 0)
+        try:
+            i = as_index(index)
+        except TypeError:
+            kind = type(index).__name__
+            raise TypeError(f"rows() takes an int or a slice, not {kind}") from None
+        i += n if i < 0 else 0
         if not 0 <= i < n:
             raise IndexError(f"row {index} of an operator with {n} rows")
         return self.matrix_.tile(i, i + 1, 0, m)[0]
 
     def blocks(self):
         """Iterate over ``(slice of rows, dense block)`` within the memory budget."""
+        for cut in self._cuts():
+            yield cut, self.matrix_.tile(cut.start, cut.stop, 0, self.shape[1])
+
+    def _cuts(self):
+        """Slices of rows whose blocks fit the memory budget."""
         n, m = self.shape
         height = max(1, self.matrix_.budget // (2 * m * self.dtype.itemsize))
-        for i0 in range(0, n, height):
-            i1 = min(i0 + height, n)
-            yield slice(i0, i1), self.matrix_.tile(i0, i1, 0, m)
+        return [slice(i, min(i + height, n)) for i in range(0, n, height)]
 
     def to_dense(self):
         """The whole matrix; it must fit in memory."""
         n, m = self.shape
         out = self.device.xp.empty((n, m), self.dtype)
-        for cut, block in self.blocks():
-            out[cut] = block
+        for cut in self._cuts():
+            # Written where it belongs; a callable on a GPU returns an array of its own.
+            place = out[cut]
+            block = self.matrix_.tile(cut.start, cut.stop, 0, m, place)
+            if block is not place:
+                out[cut] = block
         return out
 
 
@@ -170,7 +221,8 @@ class KernelOperator(_Reductions, LinearOperator):
     kernel : Kernel, str or callable
         A scikit-learn or gpkern kernel object; a name of
         `sklearn.metrics.pairwise.pairwise_kernels` with its default parameters; or
-        a function of two arrays of rows that returns their matrix.
+        a function of two arrays of rows that returns their matrix, a symmetric one
+        where Z is None.
     X : array-like or CSR matrix of shape (n_rows, n_features)
         NumPy (memory-mapped included), CuPy, CSR, or any array read in slices.
     Z : array-like of shape (n_cols, n_features), default=None
@@ -180,14 +232,22 @@ class KernelOperator(_Reductions, LinearOperator):
     device : {None, "cpu", "cuda", "cuda:N"}, default=None
         None computes where the data is. With NumPy data and a GPU named, data is
         copied there and operands and results are CuPy arrays.
-    memory_budget : int, default=None
-        Bytes for tiles; scikit-learn's ``working_memory`` by default.
+    memory_budget : int or inf, default=None
+        Bytes for tiles and prepared rows; scikit-learn's ``working_memory`` by default.
+    precision : {"high", "highest", "medium"}, default="high"
+        Of float32 products on a GPU. "high" splits each number in two and is as
+        accurate as float32 arithmetic; "highest" is float32 arithmetic itself, far
+        slower; "medium" takes 11 significant bits, as TF32 does, and is up to four
+        times faster than "high". float64 data is computed in float64, and a CPU works
+        in the precision of the data, whatever is said here.
 
     Attributes
     ----------
     shape : tuple of int
     dtype : dtype
-        float32 when all data is float32 or float16, otherwise float64.
+        float32 when all data is float32 or float16, otherwise float64. Also float64
+        for float32 data in memory whose largest entry is above 1e15 or below 1e-15:
+        its squares would leave the range of float32.
 
     Examples
     --------
@@ -204,20 +264,40 @@ class KernelOperator(_Reductions, LinearOperator):
     True
     """
 
-    def __new__(cls, kernel, X, Z=None, *, device=None, memory_budget=None):
+    def __new__(
+        cls, kernel, X, Z=None, *, device=None, memory_budget=None, precision="high"
+    ):
         X = check_rows(X)
         if Z is not None:
             Z = check_rows(Z, "Z")
             if X.shape[1] != Z.shape[1]:
                 raise ValueError(f"X has {X.shape[1]} columns and Z has {Z.shape[1]}")
-        return make_operator(kernel, X, Z, device, memory_budget)
+        return make_operator(kernel, X, Z, device, memory_budget, precision)
 
     def __init__(self, *args, **kwargs):
         pass  # made in __new__, which chooses the class by device
 
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError(
+            "a KernelOperator is not formed by itself: call to_dense() for the array"
+        )
 
-def make_operator(kernel, X, Z=None, device=None, memory_budget=None):
-    """`KernelOperator` of data that has been checked already."""
+
+def make_operator(
+    kernel,
+    X,
+    Z=None,
+    device=None,
+    memory_budget=None,
+    precision="high",
+    dtype=None,
+):
+    """`KernelOperator` of data that has been checked already.
+
+    With `dtype` it works in that, whatever the data is.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r} must be one of {PRECISIONS}")
     if not isinstance(device, _device.Device):
         device = _device.select(device, X, Z)
     kernel = as_kernel(kernel)
@@ -226,13 +306,29 @@ def make_operator(kernel, X, Z=None, device=None, memory_budget=None):
     program, opaque = _split(kernel)
     if program is not None:
         program.check_columns(X.shape[1])
-    dtype = working_dtype(X, Z)
-    if memory_budget is None:
-        memory_budget = get_config()["working_memory"] * 2**20
-    matrix = device.Matrix(
-        program, opaque, device.put(X), device.put(Z), dtype, memory_budget
-    )
+    budget = _budget(memory_budget)
+    X, Z = device.put(X), device.put(Z)
+    if dtype is None:
+        dtype = working_dtype(X, Z)
+        if dtype == np.float32 and is_extreme(X, Z):
+            dtype = np.dtype(np.float64)
+    matrix = device.Matrix(program, opaque, X, Z, dtype, budget, precision)
     return _wrap(matrix, kernel, device)
+
+
+def _budget(memory_budget):
+    """Whole bytes, at least one."""
+    if memory_budget is None:
+        return max(1, int(get_config()["working_memory"] * 2**20))
+    if isinstance(memory_budget, Real) and memory_budget > 0:
+        if memory_budget == np.inf:
+            return sys.maxsize
+        if memory_budget == int(memory_budget):
+            return int(memory_budget)
+    raise ValueError(
+        f"memory_budget={memory_budget!r} must be a positive whole number of bytes, "
+        "or inf"
+    )
 
 
 def _split(kernel):

@@ -130,6 +130,16 @@ def test_svds_and_lsqr():
     assert_allclose(K @ x, K @ exact, atol=1e-4)
 
 
+def test_is_no_array():
+    """NumPy would make an array that holds the operator as one object."""
+    op = KernelOperator(KERNEL, X, Z)
+    for convert in (np.asarray, np.array, np.linalg.norm):
+        with pytest.raises(TypeError, match="call to_dense"):
+            convert(op)
+    assert_allclose(np.ones(300) @ op, K.sum(0), rtol=1e-11)
+    assert_allclose(np.ones((2, 300)) @ op, [K.sum(0)] * 2, rtol=1e-11)
+
+
 # ------------------------------------------------------------ rows, blocks, diagonal
 
 
@@ -164,6 +174,12 @@ def test_rows_out_of_bounds(index, op):
         op.rows(index)
 
 
+@pytest.mark.parametrize("index", [[1, 2], 1.0, "1", None, np.arange(2), (1, 2)])
+def test_rows_are_one_or_a_slice(index, op):
+    with pytest.raises(TypeError, match=r"rows\(\) takes an int or a slice, not "):
+        op.rows(index)
+
+
 def test_rows_take_no_step(op):
     with pytest.raises(ValueError, match="step 1"):
         op.rows(slice(None, None, 2))
@@ -180,6 +196,22 @@ def test_blocks(budget, operator, host):
         assert all(len(b) == 1 for b in blocks)
     elif budget:
         assert max(b.nbytes for b in blocks) <= budget
+
+
+def test_budget_without_limit(operator, host):
+    op = operator(KERNEL, X, Z, memory_budget=np.inf)
+    assert len(list(op.blocks())) == 1
+    assert_allclose(host(op.to_dense()), K, rtol=1e-12)
+    op = operator(KERNEL, X, Z, memory_budget=1e6)
+    assert_allclose(host(op.to_dense()), K, rtol=1e-12)
+
+
+def test_dense_blocks_of_several_threads(host):
+    big = rng.standard_normal((1100, 5))
+    dense = KernelOperator(KERNEL + WhiteKernel(0.5), big).to_dense()
+    assert_allclose(dense, (KERNEL + WhiteKernel(0.5))(big), rtol=1e-11)
+    dense = KernelOperator(lambda A, B: A @ B.T, big).to_dense()
+    assert_allclose(dense, big @ big.T, atol=1e-12)
 
 
 def test_blocks_follow_the_working_memory():

@@ -300,8 +300,12 @@ def test_length_scales_that_do_not_fit(columns):
 @pytest.mark.parametrize("length", [29, 31, 1])
 def test_operands_of_the_wrong_length(length, operator, asarray):
     op = operator(RBF(), X, Z)
-    with pytest.raises(ValueError, match="dimension mismatch"):
+    with pytest.raises(ValueError, match=rf"mismatch: \(40, 30\), \({length},\)"):
         op @ asarray(np.ones(length))
+    with pytest.raises(ValueError, match=rf"mismatch: \(40, 30\), \({length}, 1\)"):
+        op @ asarray(np.ones((length, 1)))
+    with pytest.raises(ValueError, match=rf"mismatch: \(30, 40\), \({length},\)"):
+        op.rmatvec(asarray(np.ones(length)))
     with pytest.raises(ValueError, match="dimension mismatch"):
         op.T @ asarray(np.ones((length, 2)))
     with pytest.raises(ValueError, match=r"weights must have shape \(30\)"):
@@ -317,6 +321,52 @@ def test_operands_of_the_wrong_length(length, operator, asarray):
         op.normal_matmat(V, asarray(np.ones((40, 1))))
     with pytest.raises(ValueError, match=r"weights must have shape \(40\)"):
         op.normal_matmat(V, weights=asarray(np.ones((40, 1))))
+
+
+@pytest.mark.parametrize("name", ["V", "targets", "weights"])
+def test_complex_operands(name, operator, asarray):
+    """Their imaginary part would be dropped."""
+    op = operator(RBF(), X, Z)
+    args = {"V": np.ones((30, 2)), "targets": np.ones((40, 2)), "weights": np.ones(40)}
+    args[name] = 1j * args[name]
+    with pytest.raises(TypeError, match=f"{name} is complex: pass .*{name}.real"):
+        op.normal_matmat(**{key: asarray(a) for key, a in args.items()})
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_log_weights_that_are_no_numbers(bad, operator, asarray):
+    weights = np.zeros(30)
+    weights[3] = bad
+    with pytest.raises(ValueError, match=r"log_weights must be numbers or -inf"):
+        operator(RBF(), X, Z).row_logsumexp(asarray(weights))
+    weights[3] = -np.inf
+    assert np.isfinite(float(operator(RBF(), X, Z).row_logsumexp(asarray(weights))[0]))
+
+
+@pytest.mark.parametrize("budget", [0, -5, np.nan, -np.inf, "a", 1.5, [1], 0.0])
+def test_bad_memory_budget(budget):
+    with pytest.raises(ValueError, match=r"memory_budget=.* positive whole number"):
+        KernelOperator(RBF(), X, memory_budget=budget)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-17, 1e17, 1e20])
+@pytest.mark.parametrize("wrap", [np.asarray, sparse.csr_array])
+def test_float32_data_whose_squares_leave_the_range(scale, wrap, operator, host):
+    rows, others = (scale * np.abs(a) for a in (X, Z))
+    rows, others = rows.astype(np.float32), others.astype(np.float32)
+    for kernel in (RBF(2 * scale), Matern(2 * scale, nu=1.5)):
+        op = operator(kernel, wrap(rows), wrap(others))
+        assert op.dtype == np.float64
+        expected = kernel(rows.astype(float), others.astype(float))
+        assert_allclose(host(op.to_dense()), expected, rtol=1e-6)
+    # One of the two sides in the range is in the range.
+    assert operator(RBF(), wrap(rows), wrap(np.float32(Z))).dtype == (
+        np.float64 if scale > 1 else np.float32
+    )
+
+
+def test_float32_data_of_zeros_stays_float32(operator):
+    assert operator(RBF(), np.zeros((5, 2), np.float32)).dtype == np.float32
 
 
 @pytest.mark.parametrize("device", ["tpu", "gpu", "CUDA", "cuda:", "cuda:x", 0, ""])
