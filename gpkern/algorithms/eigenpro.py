@@ -44,8 +44,10 @@ class AllCentres:
     def update(self, X, y, rows, step):
         """One batch; returns its residual before the update."""
         residual = self.operator.with_rows(X) @ self.coef - y
-        u = self.preconditioner.directions(X, residual)
-        self.coef[rows] -= step * residual
+        weights = self.preconditioner.row_weights
+        moves = residual if weights is None else residual * weights[rows][:, None]
+        u = self.preconditioner.directions(X, moves)
+        self.coef[rows] -= step * moves
         self.coef[self.subsample] += step * self.preconditioner.spread(u)
         return residual
 
@@ -104,15 +106,16 @@ class DelayedProjection:
         """One batch; returns its residual before the update."""
         p = self.preconditioner
         target = y - self._pending_values(X)
-        gradient, residual = self.operator.with_rows(X).normal_matmat(
-            self.coef, targets=target
+        weights = None if p.row_weights is None else p.row_weights[rows]
+        gradient, moves = self.operator.with_rows(X).normal_matmat(
+            self.coef, target, weights
         )
-        u = p.directions(X, residual)
+        u = p.directions(X, moves)
         h = gradient - self.F @ u
         self.h = h if self.h is None else self.h + h
         if self.period > 1:
             self.pending_X.append(X)
-            self.pending_coef.append(-step * residual)
+            self.pending_coef.append(-step * moves)
             spread = step * p.spread(u)
             old = self.subsample_coef
             self.subsample_coef = spread if old is None else old + spread
@@ -120,7 +123,7 @@ class DelayedProjection:
             self.pending_X.append(None)
         if len(self.pending_X) >= self.period:
             self.settle(step)
-        return residual
+        return moves if weights is None else moves / weights[:, None]
 
     def _pending_values(self, X):
         """What the temporary centres add to the prediction at X."""
@@ -282,10 +285,15 @@ class Options:
         return min(n, small if p < 100_000 else large)
 
     def batch(self, n, preconditioner):
-        """Batch size: no larger than what still pays."""
+        """Batch size: no larger than what still pays.
+
+        Where few directions are all that there is, the critical batch has about as
+        many rows; larger ones converge in as many steps.
+        """
         if self.batch_size != "auto":
             return min(n, self.batch_size)
-        return min(n, preconditioner.critical_batch, MAX_BATCH)
+        at_least = min(n // STEPS_PER_EPOCH, SMALL_BATCH)
+        return min(n, max(1, preconditioner.critical_batch, at_least), MAX_BATCH)
 
     def rank(self, n):
         """Rank of the preconditioner."""
@@ -297,6 +305,8 @@ class Options:
 
 # Conjugate gradient steps of a projection onto centres too many to factor.
 PROJECTION_ITERATIONS = 10
+# Rows of a batch that cost little more than one.
+SMALL_BATCH = 256
 # Each step takes the leading directions most of the way, so some for every epoch.
 STEPS_PER_EPOCH = 10
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 # Up to this size LAPACK costs no more than the iteration.
 FULL_SIZE = 3000
 
@@ -42,12 +40,3 @@ def top_eigenpairs(K, q, linalg, xp, random_state, n_iter=4):
         Q = linalg.orthonormal(K @ Q)
     values, vectors = linalg.eigh(Q.T @ (K @ Q), q)
     return values, Q @ vectors
-
-
-def rounding_floor(values, dtype):
-    """Below this, eigenvalues of a matrix of this dtype are noise.
-
-    A preconditioner built on them amplifies noise.
-    """
-    share = {4: 1e-6, 8: 1e-12}[np.dtype(dtype).itemsize]
-    return share * float(values[0])

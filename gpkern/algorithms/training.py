@@ -232,9 +232,12 @@ class RowSource:
     device : Device
     subset : ndarray of int or None
         Which rows of X are meant, sorted; None for all.
+    is_open : bool, default=False
+        Whether more rows may come: a stream.
     """
 
-    def __init__(self, X, y, device, subset=None):
+    def __init__(self, X, y, device, subset=None, is_open=False):
+        self.is_open = is_open
         self.in_runs = is_sliceable(X)
         # Data that stays on the host is gathered there, batch by batch.
         self.X = X if self.in_runs else device.put(X)

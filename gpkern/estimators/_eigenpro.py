@@ -160,7 +160,7 @@ class EigenProRegressor(MultiOutputMixin, RegressorMixin, _EigenPro):
         X = check_fit_X(self, X)
         y = check_targets(y, X.shape[0], self)
         self._flat = y.ndim == 1
-        Y = y.reshape(len(y), -1).astype(working_dtype(X), copy=False)
+        Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
         self._fit_rows(X, Y, kind)
         return self
 
@@ -190,7 +190,7 @@ class EigenProRegressor(MultiOutputMixin, RegressorMixin, _EigenPro):
         y = check_targets(y, X.shape[0], self)
         if first:
             self._flat = y.ndim == 1
-        Y = y.reshape(len(y), -1).astype(working_dtype(X), copy=False)
+        Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
         self._partial_fit_rows(X, Y, kind)
         return self
 

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import CallbackSupportMixin, EpochCallbacks
+from .._validation import working_dtype
 from ..algorithms.eigenpro import Options, assemble
 from ..algorithms.training import DivergenceError, RowSource, Rule, train
 from ._door import check_same_namespace, choose_device, to_numpy_or_cupy
@@ -106,11 +107,12 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         """
         random_state = check_random_state(self.random_state)
         device = choose_device(self.device, X)
-        kept, held_out = self._split(X.shape[0], random_state, strata)
-        Y_kept = device.put(Y if kept is None else Y[kept])
         warm = self.warm_start and hasattr(self, "dual_coef_")
+        split = self._split(X.shape[0], random_state, strata, warm)
+        kept, held_out = split
+        Y_kept = device.put(Y if kept is None else Y[kept])
         offset = self._offset_on(device) if warm else Y_kept.mean(axis=0)
-        data = RowSource(X, Y_kept - offset, device, kept)
+        data = RowSource(X, centred(Y_kept, offset, X), device, kept)
         machine = self._machine_for(data, warm, device, random_state)
         score, held_values = None, None
         if held_out is not None:
@@ -118,8 +120,8 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
             X_held = held.all_rows()
 
             def score(coef):
-                values = machine.model.predict(X_held, coef) + offset
-                return self._score_values(values, held.y)
+                values = machine.model.predict(X_held, coef).astype(np.float64)
+                return self._score_values(values + offset, held.y)
 
         callbacks = EpochCallbacks(self, self.n_epochs)
         rule = Rule(
@@ -136,6 +138,7 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
             values = machine.model.predict(X_held, history.coef)
             held_values = device.get(values + offset)
         self._store(machine, history, offset, kind)
+        self._last_split = split
         self.__dict__.pop("_machine", None)
         return held_out, held_values
 
@@ -150,7 +153,7 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
             raise ValueError(
                 f"y has {Y.shape[1]} columns; there were {len(offset)} before"
             )
-        data = RowSource(X, Y - offset, device)
+        data = RowSource(X, centred(Y, offset, X), device, is_open=True)
         machine = self.__dict__.get("_machine")
         if machine is None:
             machine = self._machine_for(data, known, device, random_state, stream=True)
@@ -168,13 +171,22 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         state.pop("_machine", None)  # holds the device's memory; rebuilt when needed
         return state
 
-    def _split(self, n, random_state, strata):
-        """Rows to train on (None for all) and rows held out."""
+    def _split(self, n, random_state, strata, warm):
+        """Rows to train on (None for all) and rows held out.
+
+        A warm start keeps the last split of as many rows: the rows are its centres,
+        and what was held out must not be learnt from.
+        """
         early = self.early_stopping
         if early == "auto":
             early = n > EARLY_STOPPING_ROWS
         if not early:
             return None, None
+        kept, held_out = getattr(self, "_last_split", (None, None))
+        if warm and kept is not None and len(kept) + len(held_out) == n:
+            return kept, held_out
+        if strata is not None and np.bincount(strata).min() < 2:
+            strata = None  # a class of one row cannot be on both sides
         try:
             kept, held_out = train_test_split(
                 np.arange(n),
@@ -277,6 +289,17 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
             self, X, self.centers_, coef.reshape(len(coef), -1)
         )
         return values + self._offset_on(device).astype(values.dtype), kind, device
+
+
+def centred(Y, offset, X):
+    """Targets less their mean, in the dtype of the work on X."""
+    out = (Y - offset).astype(working_dtype(X))
+    if not bool((abs(out) < np.inf).all()):
+        raise ValueError(
+            "y is too large for float32, in which float32 X is worked on: scale y, or "
+            "pass X as float64"
+        )
+    return out
 
 
 def _same_rows(centers, data):

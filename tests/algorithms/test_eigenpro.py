@@ -34,15 +34,17 @@ class TestPreconditioner:
     kernel = Matern(1.5, nu=0.5)
 
     def preconditioned(self, p, rows):
+        return self.preconditioned_by(self.kernel, p, rows)
+
+    def preconditioned_by(self, kernel, p, rows):
         """The operator ``I - E D E' K`` applied to K, on these rows."""
-        K = self.kernel(rows)
-        G = self.kernel(rows, np.asarray(p.operator.matrix_.Z.source)) @ p.vectors
-        return K - (G * p.weights) @ G.T
+        G = kernel(rows, np.asarray(p.operator.matrix_.Z.source)) @ p.vectors
+        return kernel(rows) - (G * p.weights) @ G.T
 
     @pytest.mark.parametrize("exponent", [0.95, 1.0])
     def test_spectrum_of_its_own_rows(self, exponent):
         """Leading eigenvalues are damped to the tail's; the others stay."""
-        p = learnt(self.kernel, np.arange(400), exponent=exponent)
+        p = learnt(self.kernel, np.arange(400), exponent=exponent, batch=10_000)
         before = np.linalg.eigvalsh(self.kernel(X))[::-1] / 400
         assert_allclose(p.eigenvalues, before[:11], rtol=1e-6)
         after = np.linalg.eigvalsh(self.preconditioned(p, X))[::-1] / 400
@@ -50,11 +52,45 @@ class TestPreconditioner:
         expected = np.sort(np.concatenate([damped, before[10:]]))[::-1]
         assert_allclose(after, expected, rtol=1e-5, atol=1e-8)
         assert_allclose(p.top, expected[0], rtol=1e-5)
-        assert p.beta == pytest.approx(1.0)
+        assert p.beta == pytest.approx(self.preconditioned(p, X).diagonal().max())
+
+    def test_level_of_a_small_batch(self):
+        """No lower than where a batch can follow: what it leaves of k(x, x), over m."""
+        p = learnt(self.kernel, np.arange(400), rank=100)
+        assert len(p.eigenvalues) < 50
+        level = p.eigenvalues[-1]
+        left = self.preconditioned(p, X).diagonal().max()
+        assert level == pytest.approx(left / 40, rel=0.2)
+        assert (p.eigenvalues[:-1] > level).all()
+
+    def test_low_rank(self):
+        """Nothing is left but rounding, and the step is as long as that allows."""
+        p = learnt(lambda A, B: A @ B.T, np.arange(400))
+        assert len(p.eigenvalues) == 3  # two, and the level
+        assert p.beta < 1e-10
+        assert p.step(40) * 40 * p.eigenvalues[-1] > 0.5
+
+    def test_rows_unlike_the_others_take_short_steps(self):
+        """Every row is looked at before a step becomes longer than k(x, x) allows."""
+        rows = np.concatenate([np.tile(X, (4, 1)), [[300.0, 300.0]]])
+        data = RowSource(rows, np.zeros((1601, 1)), CPU)
+        sample, state = np.arange(0, 1600, 16), np.random.RandomState(0)
+        p = fit_preconditioner(RBF(30.0), data, sample, CPU, Rank(10, 40), 1.0, state)
+        left = self.preconditioned_by(RBF(30.0), p, rows).diagonal()
+        assert p.beta < 0.1 and left[-1] == pytest.approx(1.0)
+        assert (p.row_weights * left <= p.beta * (1 + 1e-6)).all()
+        assert (p.row_weights[:-1] == 1.0).mean() > 0.99
+
+    def test_a_stream_may_bring_other_rows(self):
+        data = RowSource(X, Y, CPU, is_open=True)
+        rows, rank = np.arange(0, 400, 4), Rank(10, 40)
+        state = np.random.RandomState(0)
+        p = fit_preconditioner(RBF(30.0), data, rows, CPU, rank, 1.0, state)
+        assert p.beta >= 0.5
 
     def test_top_on_other_rows_is_measured(self):
         """Few rows for many vectors: the sample's own tail promises too much."""
-        p = learnt(self.kernel, np.arange(0, 400, 10), rank=30)
+        p = learnt(self.kernel, np.arange(0, 400, 10), rank=30, batch=10_000)
         after = np.linalg.eigvalsh(self.preconditioned(p, X))[-1]
         assert p.top > 2 * p.eigenvalues[-1]
         # A batch of m rows: at most beta + (m - 1) top.
@@ -86,19 +122,22 @@ class TestPreconditioner:
 class TestRank:
     values = np.array([0.5, 0.1, 0.05, 0.01, 0.001])
 
-    def test_auto_flattens_to_where_the_batch_is_critical(self):
-        assert Rank("auto", 15).of(self.values, 1.0, np.float64) == 2
-        assert Rank("auto", 30).of(self.values, 1.0, np.float64) == 3
+    @pytest.mark.parametrize(
+        ("left", "expected"),
+        [([1.0] * 6, [2, 3]), ([1.0, 0.4, 0.2, 0.2, 0.2, 0.2], [3, 4])],
+    )
+    def test_as_many_as_a_batch_can_use(self, left, expected):
+        left = np.array(left)
+        assert [Rank("auto", m).of(self.values, left) for m in (15, 30)] == expected
 
-    def test_number(self):
-        assert Rank(2, 1000).of(self.values, 1.0, np.float64) == 4  # of five given
+    def test_at_most(self):
         assert Rank(2, 1000).at_most(100) == 2
         assert Rank(200, 1000).at_most(100) == 99
+        assert Rank("auto", 1000).at_most(100) == 20
 
-    def test_not_into_rounding(self):
-        values = np.array([1.0, 1e-5, 1e-7, 1e-9])
-        assert Rank(3, 10).of(values, 1.0, np.float32) == 2
-        assert Rank(3, 10).of(values, 1.0, np.float64) == 3
+    def test_level(self):
+        assert Rank("auto", 10).level(0.01, 1.0) == 0.1
+        assert Rank("auto", 10).level(0.5, 1.0) == 0.5
 
 
 @pytest.mark.parametrize("s", [300, 3200])

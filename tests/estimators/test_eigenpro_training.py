@@ -121,8 +121,19 @@ class TestWarmStart:
         options = {"n_centers": n_centers, "random_state": 0}
         model = EigenProRegressor(LAPLACIAN, warm_start=True, n_epochs=1, **options)
         losses = [model.fit(X, y).loss_curve_[0] for _ in range(6)]
-        assert (np.diff(losses[:3]) < 0).all()
-        assert max(losses[3:]) < losses[2]
+        assert losses[1] < losses[0]
+        assert max(losses[2:]) < 0.9 * losses[0]
+
+    @pytest.mark.parametrize("n_centers", [None, 60])
+    def test_keeps_its_split(self, noisy, n_centers):
+        """What was held out is not learnt from, and the rows stay the centers."""
+        X, y = noisy
+        model = EigenProRegressor(
+            LAPLACIAN, n_centers=n_centers, early_stopping=True, warm_start=True
+        )
+        first = model.fit(X, y).centers_
+        assert_array_equal(model.fit(X, y).centers_, first)
+        assert max(model.validation_scores_) < 0.99  # noise that it has not seen
 
     @pytest.mark.parametrize("n_centers", [None, 60])
     def test_two_fits_are_two_epochs(self, noisy, n_centers):
@@ -207,7 +218,7 @@ class TestPartialFit:
         assert other.n_iter_ == model.n_iter_ == 2
         # The preconditioner is learnt anew, from another chunk.
         gap = abs(other.predict(X) - model.predict(X)).mean()
-        assert gap < 0.3 * model.predict(X).std()
+        assert gap < 0.4 * model.predict(X).std()
 
     def test_after_fit(self, noisy):
         X, y = noisy
