@@ -24,19 +24,22 @@ class FormulaKernel(Kernel):
     See Also
     --------
     gpkern.kernels.Pair : The quantities that a formula may use.
+    gpkern.kernels.expr : The functions that a formula may use, in place of NumPy's.
 
     Examples
     --------
     >>> from gpkern.kernels import FormulaKernel
-    >>> class Cauchy(FormulaKernel):
+    >>> from gpkern.kernels.expr import cos, exp, sqrt
+    >>> class DampedWave(FormulaKernel):
     ...     def __init__(self, length_scale=1.0, length_scale_bounds=(1e-5, 1e5)):
     ...         self.length_scale = length_scale
     ...         self.length_scale_bounds = length_scale_bounds
     ...
     ...     def formula(self, pair):
-    ...         return 1 / (1 + pair.sqdist("length_scale"))
-    >>> float(Cauchy(2.0)([[0.0]], [[2.0]])[0, 0])
-    0.5
+    ...         r = sqrt(pair.sqdist("length_scale"))
+    ...         return exp(-r) * cos(r)
+    >>> DampedWave(2.0)([[0.0]], [[2.0]]).round(4)
+    array([[0.1988]])
     """
 
     @property
@@ -51,9 +54,13 @@ class FormulaKernel(Kernel):
                 found.append(Hyperparameter(name, "numeric", bounds, value.size))
         return found
 
+    def _expression(self):
+        # A formula without any quantity of the pair may be a plain number.
+        return ex.as_expr(self.formula(Pair(self)))
+
     def is_stationary(self):
         """Whether k(x, z) depends on x - z alone."""
-        metrics = {v.metric for v in ex.leaves(self.formula(Pair(self)))}
+        metrics = {v.metric for v in ex.leaves(self._expression())}
         return metrics <= {"sqeuclidean", "l1", "same"}
 
     def diag(self, X):
@@ -61,7 +68,7 @@ class FormulaKernel(Kernel):
         from .program import Program
 
         X = np.atleast_2d(np.asarray(X, dtype=np.float64))
-        return Program.of_formula(self.formula(Pair(self))).diagonal(
+        return Program.of_formula(self._expression()).diagonal(
             len(X),
             lambda scale: np.square(X if scale is None else X / np.array(scale)).sum(1),
         )
@@ -85,7 +92,7 @@ class FormulaKernel(Kernel):
         """
         X = np.atleast_2d(np.asarray(X, dtype=np.float64))
         Z = X if Y is None else np.atleast_2d(np.asarray(Y, dtype=np.float64))
-        expr = self.formula(Pair(self))
+        expr = self._expression()
         same = np.eye(len(X)) if Y is None else 0.0
         K = dense(expr, X, Z, same)
         if not eval_gradient:

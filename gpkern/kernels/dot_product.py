@@ -51,8 +51,8 @@ class Polynomial(FormulaKernel):
 
     def formula(self, pair):
         """Expression of the kernel over a `Pair`."""
-        inner = pair.hyper("gamma") * pair.dot() + pair.hyper("coef0")
-        return inner ** float(self.degree)
+        gamma = pair.hyper("gamma", positive=True)
+        return (gamma * pair.dot() + pair.hyper("coef0")) ** pair.number("degree")
 
 
 class Sigmoid(FormulaKernel):
@@ -86,7 +86,8 @@ class Sigmoid(FormulaKernel):
 
     def formula(self, pair):
         """Expression of the kernel over a `Pair`."""
-        return ex.tanh(pair.hyper("gamma") * pair.dot() + pair.hyper("coef0"))
+        gamma = pair.hyper("gamma", positive=True)
+        return ex.tanh(gamma * pair.dot() + pair.hyper("coef0"))
 
 
 class Cosine(FormulaKernel):

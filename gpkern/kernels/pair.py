@@ -6,6 +6,9 @@ import numpy as np
 
 from . import expr as ex
 
+# Positive parameters whose squares and reciprocals are numbers still.
+_SMALLEST, _LARGEST = 1e-150, 1e150
+
 
 class Pair:
     """The pair (x, z) as a kernel sees it.
@@ -25,9 +28,53 @@ class Pair:
         self.kernel = kernel
         self.prefix = prefix
 
-    def hyper(self, name):
-        """A scalar hyperparameter by its name."""
-        return ex.hyper(self.prefix + name, np.asarray(getattr(self.kernel, name)))
+    def hyper(self, name, positive=False):
+        """A scalar hyperparameter by its name.
+
+        Parameters
+        ----------
+        name : str
+        positive : bool, default=False
+            ValueError for a value that is not.
+        """
+        return ex.hyper(self.prefix + name, self.number(name, positive))
+
+    def number(self, name, positive=False, infinite=False):
+        """Value of a scalar parameter: a finite number, or an error that names it."""
+        value = self._numbers(name, positive, infinite)
+        if value.size != 1:
+            raise self._error(name, "must be one number")
+        return value.item()
+
+    def _numbers(self, name, positive, infinite=False):
+        given = getattr(self.kernel, name)
+        if isinstance(given, str):
+            hint = "must be a number"
+            if name == "length_scale":
+                hint += (
+                    "; 'median' and 'scale' are values of an estimator's parameter of "
+                    "that name, as in KernelRidge(kernel=RBF(), length_scale='median')"
+                )
+            raise self._error(name, hint)
+        try:
+            value = np.asarray(given, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
+            raise self._error(name, "must be a number") from None
+        if value.ndim > 1 or value.size == 0:
+            raise self._error(name, "must be a number, or one per column")
+        if infinite and (value == np.inf).all():
+            return value
+        if positive and not (value > 0).all():
+            raise self._error(name, "must be positive")
+        if not np.isfinite(value).all():
+            raise self._error(name, "must be finite")
+        if positive and ((value < _SMALLEST) | (value > _LARGEST)).any():
+            raise self._error(name, f"must be from {_SMALLEST} to {_LARGEST}")
+        return value
+
+    def _error(self, name, what):
+        value = getattr(self.kernel, name)
+        return ValueError(f"{name}={value!r} of {type(self.kernel).__name__} {what}")
 
     def part(self, name):
         """Formula of the kernel held by attribute `name`."""
@@ -37,7 +84,7 @@ class Pair:
     def _scaled(self, metric, name, exponent):
         if name is None:
             return ex.leaf(metric)
-        scale = np.asarray(getattr(self.kernel, name), dtype=float)
+        scale = self._numbers(name, positive=True)
         if scale.size == 1:
             # One number: the distance is shared by every kernel that uses it.
             h = ex.hyper(self.prefix + name, scale.item())
@@ -100,9 +147,9 @@ def formula(kernel, pair):
     """
     for base in type(kernel).__mro__:
         if "formula" in vars(base):
-            return kernel.formula(pair)
+            return ex.as_expr(kernel.formula(pair))
         if base in _FORMULAS:
-            return _FORMULAS[base](kernel, pair)
+            return ex.as_expr(_FORMULAS[base](kernel, pair))
         if "__call__" in vars(base):
             break  # its own values, which no formula of a parent describes
     raise TypeError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from sklearn.gaussian_process import kernels as skk
 
 from . import expr as ex
@@ -20,8 +19,8 @@ def _(kernel, pair):
 @states(skk.Matern)
 def _(kernel, pair):
     r2 = pair.sqdist("length_scale")
-    nu = float(kernel.nu)
-    if np.isinf(nu):
+    nu = pair.number("nu", positive=True, infinite=True)
+    if nu > 1e15:  # where the limit differs by less than rounding
         return ex.exp(-0.5 * r2)
     order = nu - 0.5
     if order != int(order) or order > 8:
@@ -43,14 +42,16 @@ def _(kernel, pair):
 
 @states(skk.RationalQuadratic)
 def _(kernel, pair):
-    alpha = pair.hyper("alpha")
+    alpha = pair.hyper("alpha", positive=True)
     return (1.0 + 0.5 * pair.sqdist("length_scale") / alpha) ** (-alpha)
 
 
 @states(skk.ExpSineSquared)
 def _(kernel, pair):
-    phase = ex.sqrt(pair.sqdist()) * math.pi / pair.hyper("periodicity")
-    return ex.exp(-2.0 * (ex.sin(phase) / pair.hyper("length_scale")) ** 2)
+    period = pair.hyper("periodicity", positive=True)
+    phase = ex.sqrt(pair.sqdist()) * math.pi / period
+    scale = pair.hyper("length_scale", positive=True)
+    return ex.exp(-2.0 * (ex.sin(phase) / scale) ** 2)
 
 
 class InverseMultiquadric(FormulaKernel):
@@ -88,7 +89,8 @@ class InverseMultiquadric(FormulaKernel):
 
     def formula(self, pair):
         """Expression of the kernel over a `Pair`."""
-        return (1.0 + pair.sqdist("length_scale")) ** (-pair.hyper("exponent"))
+        exponent = pair.hyper("exponent", positive=True)
+        return (1.0 + pair.sqdist("length_scale")) ** (-exponent)
 
 
 class Laplacian(FormulaKernel):
@@ -146,7 +148,7 @@ class Chi2(FormulaKernel):
 
     def formula(self, pair):
         """Expression of the kernel over a `Pair`."""
-        return ex.exp(-pair.hyper("gamma") * pair.chi2dist())
+        return ex.exp(-pair.hyper("gamma", positive=True) * pair.chi2dist())
 
 
 class AdditiveChi2(FormulaKernel):
