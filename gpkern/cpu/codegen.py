@@ -21,10 +21,12 @@ _OPS = {
     "sqrt": "T(np.sqrt({0}))",
     "exp": "exp({0})",
     "log": "log({0})",
+    "log1p": "log1p({0})",
     "sin": "sin({0})",
     "cos": "cos({0})",
     "tanh": "tanh({0})",
     "matern": "matern({0}, {1})",
+    "log_matern": "log_matern({0}, {1})",
     "ratio": "ratio({0}, {1})",
 }
 _SUFFIX = {"float32": "f32", "float64": "f64"}
@@ -42,7 +44,8 @@ def _element(program):
         f"    {target} = {_OPS[op].format(*map(_token, operands))}"
         for target, op, operands in program.statements
     ]
-    head = '@njit(fastmath={"contract", "nsz"}, cache=CACHE, error_model="numpy")'
+    options = 'fastmath={"contract", "nsz"}, cache=CACHE, error_model="numpy"'
+    head = f"@njit({options}, forceinline=True)"
     body = "\n".join([*lines, f"    return T({_token(program.result)})"])
     return f"{head}\ndef element({', '.join(args)}):\n{body}\n"
 
@@ -176,7 +179,8 @@ def apply({", ".join([*arguments, "p", "out"])}):
 
 def _preamble(dtype):
     suffix, block = _SUFFIX[dtype], simd.BLOCKS[dtype]
-    names = ("exp", "log", "sin", "cos", "tanh", "matern", "ratio")
+    names = ("exp", "log", "log1p", "sin", "cos", "tanh")
+    names += ("matern", "log_matern", "ratio")
     lines = [f"from gpkern.cpu.vecmath import {n}_{suffix} as {n}" for n in names]
     metrics = ("dot", "sqeuclidean", "l1", "chi2", "add_product", "add_transposed")
     lines += [f"{n} = blocks.{n}" for n in metrics]

@@ -35,9 +35,15 @@ _f32_as_i32 = _bitcast(types.float32, types.int32, ir.IntType(32))
 _i64_as_f64 = _bitcast(types.int64, types.float64, ir.DoubleType())
 _f64_as_i64 = _bitcast(types.float64, types.int64, ir.IntType(64))
 
-inline = njit(
-    inline="never", fastmath={"contract", "nsz"}, cache=True, error_model="numpy"
-)
+_OPTIONS = {
+    "inline": "never",
+    "fastmath": {"contract", "nsz"},
+    "cache": True,
+    "error_model": "numpy",
+}
+# By LLVM, whatever the size: a loop with one call left in it does not vectorise.
+inline = njit(forceinline=True, **_OPTIONS)
+called = njit(**_OPTIONS)
 
 
 def _horner(coefficients, dtype):
@@ -90,40 +96,93 @@ SQRT_HALF_32 = F32(math.sqrt(0.5))
 
 
 @inline
-def log_f32(x):
-    """Natural logarithm of a positive normal number; -inf at 0, NaN below."""
+def _split_f32(x):
+    """m and n of ``x = m 2^n``, m in [sqrt(1/2), sqrt(2))."""
     bits = _f32_as_i32(x)
-    n = ((bits >> I32(23)) & I32(255)) - I32(126)
+    n = I32(I32((bits >> I32(23)) & I32(255)) - I32(126))
     m = _i32_as_f32((bits & I32(0x007FFFFF)) | I32(0x3F000000))  # in [1/2, 1)
     low = m < SQRT_HALF_32
-    m = m + m if low else m
-    e = F32(n - I32(1)) if low else F32(n)
-    s = (m - F32(1.0)) / (m + F32(1.0))
+    return (m + m if low else m), I32(n - I32(low))
+
+
+@inline
+def _log_f32(s, n):
+    """``n log 2`` and the logarithm of ``(1 + s) / (1 - s)``."""
     f = s * s
     p = ((F32(1 / 9) * f + F32(1 / 7)) * f + F32(1 / 5)) * f + F32(1 / 3)
-    y = F32(2.0) * s + F32(2.0) * s * f * p + e * F32(_LN2)
+    return F32(2.0) * s + F32(2.0) * s * f * p + F32(n) * F32(_LN2)
+
+
+@inline
+def _at_ends_f32(x, y):
+    """The logarithm y of x, or its value where x is zero, infinite or negative."""
     y = F32(-np.inf) if x < F32(1.1754944e-38) else y
     y = F32(np.inf) if x > F32(3.4028235e38) else y
     return y if x >= F32(0.0) else F32(np.nan)
 
 
 @inline
-def log_f64(x):
+def log_f32(x):
     """Natural logarithm of a positive normal number; -inf at 0, NaN below."""
+    m, n = _split_f32(x)
+    return _at_ends_f32(x, _log_f32((m - F32(1.0)) / (m + F32(1.0)), n))
+
+
+@inline
+def log1p_f32(x):
+    """Logarithm of ``1 + x``, with all digits where x is small."""
+    u = F32(1.0) + x
+    m, n = _split_f32(u)
+    # What the sum has lost, times 2^-n; the bound on n keeps that a number.
+    lost = (x - (u - F32(1.0))) * _i32_as_f32(
+        I32(I32(127) - min(n, I32(126))) << I32(23)
+    )
+    s = ((m - F32(1.0)) + lost) / ((m + F32(1.0)) + lost)
+    return _at_ends_f32(u, _log_f32(s, n))
+
+
+@inline
+def _split_f64(x):
+    """m and n of ``x = m 2^n``, m in [sqrt(1/2), sqrt(2))."""
     bits = _f64_as_i64(x)
     n = ((bits >> I64(52)) & I64(2047)) - I64(1022)
     m = _i64_as_f64((bits & I64(0x000FFFFFFFFFFFFF)) | I64(0x3FE0000000000000))
     low = m < 0.7071067811865476
-    m = m + m if low else m
-    e = F64(n - I64(1)) if low else F64(n)
-    s = (m - 1.0) / (m + 1.0)
-    f = s * s
+    return (m + m if low else m), n - I64(low)
+
+
+@inline
+def _log_f64(s, n):
+    """``n log 2`` and the logarithm of ``(1 + s) / (1 - s)``."""
+    e, f = F64(n), s * s
     p = ((1 / 19 * f + 1 / 17) * f + 1 / 15) * f + 1 / 13
     p = ((((p * f + 1 / 11) * f + 1 / 9) * f + 1 / 7) * f + 1 / 5) * f + 1 / 3
-    y = e * LN2_LO + (2.0 * s * f * p + 2.0 * s) + e * LN2_HI
+    return e * LN2_LO + (2.0 * s * f * p + 2.0 * s) + e * LN2_HI
+
+
+@inline
+def _at_ends_f64(x, y):
+    """The logarithm y of x, or its value where x is zero, infinite or negative."""
     y = -np.inf if x < 2.2250738585072014e-308 else y
     y = np.inf if x > 1.7976931348623157e308 else y
     return y if x >= 0.0 else np.nan
+
+
+@inline
+def log_f64(x):
+    """Natural logarithm of a positive normal number; -inf at 0, NaN below."""
+    m, n = _split_f64(x)
+    return _at_ends_f64(x, _log_f64((m - 1.0) / (m + 1.0), n))
+
+
+@inline
+def log1p_f64(x):
+    """Logarithm of ``1 + x``, with all digits where x is small."""
+    u = 1.0 + x
+    m, n = _split_f64(u)
+    # What the sum has lost, times 2^-n; the bound on n keeps that a number.
+    lost = (x - (u - 1.0)) * _i64_as_f64((I64(1023) - min(n, I64(1022))) << I64(52))
+    return _at_ends_f64(u, _log_f64(((m - 1.0) + lost) / ((m + 1.0) + lost), n))
 
 
 @inline
@@ -184,30 +243,69 @@ def cos_f64(x):
     return sin_f64(x + math.pi / 2)
 
 
-@inline
-def matern_f64(nu, z):
-    r"""Matern correlation of any order, ``2^(1-nu) / Gamma(nu) z^nu K_nu(z)``.
+@called
+def _scaled_gamma(nu):
+    """``log(nu^nu exp(-nu) / Gamma(nu))``."""
+    if nu < 20.0:
+        return nu * math.log(nu) - nu - math.lgamma(nu)
+    i = 1.0 / (nu * nu)
+    series = 1 / 12 - (1 / 360 - (1 / 1260 - i / 1680) * i) * i
+    return 0.5 * math.log(nu / (2.0 * math.pi)) - series / nu
 
-    K_nu by the trapezoidal rule on ``int exp(-z cosh t) cosh(nu t) dt`` over
-    (0, inf), which converges geometrically in the number of nodes (DLMF 10.32.9).
+
+@called
+def log_matern_f64(nu, z):
+    r"""Logarithm of a Matern correlation; `gpkern.kernels.special` derives it.
+
+    Every loop is bounded, whatever the arguments: nobody can interrupt it.
     """
+    if z != z or nu != nu:
+        return np.nan
     if z < 1e-8:
-        return 1.0
-    # For large z the integrand is a narrow Gaussian, of width 1 / sqrt(z).
-    step = min(0.05, 0.5 / math.sqrt(z))
-    # The factor exp(z) is taken out, so that the far tail does not underflow.
-    total, t = 0.5, step
-    while True:
-        decay = z * (math.cosh(t) - 1.0) - nu * t
-        if decay > 45.0:
+        # The order says how steep the start is: a root's, or flat to all digits.
+        if nu >= 0.9 or z < 1e-300:
+            return 0.0
+        power = 2.0 * nu * math.log(0.5 * z)
+        return math.log(
+            -math.expm1(power + math.lgamma(1.0 - nu) - math.lgamma(1.0 + nu))
+        )
+    if z > 1e300:
+        return -np.inf
+    s = math.hypot(z, nu)
+    q = z * (z / (s + nu))  # s - nu
+    peak = nu * math.log1p(q / (2.0 * nu)) - q + _scaled_gamma(nu)
+    if s > 2000.0:
+        p = (nu / s) * (nu / s)
+        u3 = (30375.0 - p * (369603.0 - p * (765765.0 - 425425.0 * p))) / 414720.0
+        u2 = (81.0 - p * (462.0 - 385.0 * p)) / 1152.0
+        u = ((3.0 - 5.0 * p) / 24.0 - (u2 - u3 / s) / s) / s
+        return peak + 0.5 * math.log(2.0 * math.pi / s) + math.log1p(-u)
+    h, total = 0.6 / math.sqrt(s + 8.0), 1.0
+    for k in range(1, 257):
+        t = k * h
+        rise = math.expm1(t)
+        fall = rise / (1.0 + rise)  # 1 - exp(-t)
+        wide = 0.5 * q * rise * fall  # q (cosh t - 1)
+        left = wide + nu * (t - fall)
+        total += exp_f64(-wide - nu * (rise - t)) + exp_f64(-left)
+        if left > 40.0:
             break
-        total += 0.5 * math.exp(-decay) * (1.0 + math.exp(-2.0 * nu * t))
-        t += step
-    log_k = math.log(step * total) - z
-    return math.exp((1.0 - nu) * _LN2 - math.lgamma(nu) + nu * math.log(z) + log_k)
+    return peak + math.log(h * total)
 
 
-@inline
+@called
+def log_matern_f32(nu, z):
+    """See `log_matern_f64`."""
+    return F32(log_matern_f64(F64(nu), F64(z)))
+
+
+@called
+def matern_f64(nu, z):
+    """Matern correlation of any order, ``2^(1-nu) / Gamma(nu) z^nu K_nu(z)``."""
+    return exp_f64(log_matern_f64(nu, z))
+
+
+@called
 def matern_f32(nu, z):
     """See `matern_f64`."""
     return F32(matern_f64(F64(nu), F64(z)))

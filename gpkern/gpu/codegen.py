@@ -11,7 +11,8 @@ _OPS = {
     "recip": "T(1) / {0}",
     "ratio": "gk_ratio({0}, {1})",
     "matern": "gk_matern({0}, {1})",
-    **{f: f"{f}({{0}})" for f in ("sqrt", "exp", "log", "sin", "cos", "tanh")},
+    "log_matern": "gk_log_matern({0}, {1})",
+    **{f: f"{f}({{0}})" for f in ("sqrt", "exp", "log", "log1p", "sin", "cos", "tanh")},
 }
 # One column's term of a quantity computed from differences.
 _TERMS = {
@@ -74,7 +75,7 @@ def _leaf(i, leaf, kind):
 
 @cache
 def _header():
-    return resources.files(__package__).joinpath("math.cuh").read_text()
+    return resources.files(__package__).joinpath("cuda", "math.cuh").read_text()
 
 
 def tile_source(program, dtype, kinds):

@@ -76,7 +76,7 @@ class Program:
         small squared distance is magnified.
         """
         return any(
-            n.op in ("sqrt", "matern", "pow")
+            n.op in ("sqrt", "matern", "log_matern", "pow")
             and any(v.metric == "sqeuclidean" for v in ex.leaves(n))
             for n in ex.nodes(self.expr)
         )
@@ -107,6 +107,12 @@ class Program:
         kinds = [v.metric for v in self.pair_leaves + self.row_leaves]
         return ";".join([*kinds, *lines, self.result])
 
+    @cached_property
+    def leaf_key(self):
+        """Equal for two programs that need the same rows."""
+        leaves = self.pair_leaves + self.row_leaves
+        return tuple((v.metric, v.scale) for v in leaves)
+
     def check_columns(self, n_features):
         """ValueError unless every length scale fits data of so many columns."""
         for leaf in self.pair_leaves + self.row_leaves:
@@ -132,6 +138,7 @@ class Program:
 
 def _lower(expr, leaf_order):
     """Statements, parameter values and result token of an expression."""
+    expr = ex.substitute(expr, {}, {"pow": _power_by_log})
     statements, params, tokens = [], [], {}
     leaf_token = {v: f"s{i}" for i, v in enumerate(leaf_order)}
 
@@ -146,11 +153,8 @@ def _lower(expr, leaf_order):
         params.append(ex.uniform_value(node))
         return f"p{len(params) - 1}"
 
-    def raise_to(base, exponent):
-        """Roots and products where they do, exp(e log b) otherwise."""
-        value = ex.uniform_value(exponent)
-        if value * 2 != int(value * 2) or abs(value) > 1024:
-            return emit("exp", emit("mul", number(exponent), emit("log", base)))
+    def raise_to(base, value):
+        """By roots and products."""
         whole, half = divmod(abs(value), 1.0)
         out, square, whole = (emit("sqrt", base) if half else None), base, int(whole)
         while whole:
@@ -170,7 +174,9 @@ def _lower(expr, leaf_order):
             elif node.op == "leaf":
                 tokens[id(node)] = leaf_token[node.value]
             elif node.op == "pow":
-                tokens[id(node)] = raise_to(tokens[id(node.args[0])], node.args[1])
+                tokens[id(node)] = raise_to(
+                    tokens[id(node.args[0])], ex.uniform_value(node.args[1])
+                )
             else:
                 operands = [tokens[id(a)] for a in node.args]
                 tokens[id(node)] = emit(node.op, *operands)
@@ -181,6 +187,19 @@ def _lower(expr, leaf_order):
         if id(node) in needed:
             visit(node)
     return statements, params, tokens[id(expr)]
+
+
+def _power_by_log(base, exponent):
+    """exp(e log b), unless roots and products give the power."""
+    value = ex.uniform_value(exponent)
+    # A product magnifies the rounding of 1 + x by the exponent; a logarithm does not.
+    one_plus = ex.log(base).op == "log1p"
+    by_products = value * 2 == int(value * 2) and abs(value) <= (
+        8 if one_plus else 1024
+    )
+    if base.is_uniform or by_products:
+        return ex.power(base, exponent)
+    return ex.exp(exponent * ex.log(base))
 
 
 def _needed(expr):

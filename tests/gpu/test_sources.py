@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpkern.gpu import codegen
+from gpkern.gpu import codegen, fast
 from gpkern.kernels import Program
 
 
@@ -80,8 +80,25 @@ def test_float32_works_in_float32(case):
     """A double hidden in a formula would run at a fraction of the speed."""
     for source in sources(case, "float32"):
         # CUDA's own sine does it, and Matern's integral is meant to.
-        if "sin(" not in source and "gk_matern(p" not in source:
+        if "sin(" not in source and "matern(p" not in source:
             ptx, _ = compile_cuda(source, "sm_90")
+            assert b".f64" not in ptx
+
+
+def test_fast_functions_compile(case):
+    """The element functions of the fused kernels, one value a thread."""
+    program = Program.of(case.make(4))
+    for one in (program, program.log) if case.positive else (program,):
+        header = fast.element(one, codegen._header())
+        leaves = len(one.pair_leaves + one.row_leaves)
+        values = [f"s[{i}]" for i in range(leaves)]
+        values += [f"p[{i}]" for i in range(len(fast.simplified(one)[1]))]
+        source = f"""{header}
+extern "C" __global__ void values(const float* s, const float* p, float* out) {{
+  *out = element({", ".join(values)});
+}}"""
+        ptx, _ = compile_cuda(source, "sm_90")
+        if "sinf(" not in source and "matern(p" not in source:
             assert b".f64" not in ptx
 
 

@@ -1,7 +1,9 @@
 """Formulas as data: what can be asked of them."""
 
 import math
+import os
 import pickle
+import signal
 import sys
 import threading
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from gpkern.kernels import expr as ex
+from gpkern.kernels import graph
 from gpkern.kernels.expr import Expr, Leaf
 
 R2, DOT, ONE = ex.leaf("sqeuclidean"), ex.leaf("dot"), ex.leaf("same")
@@ -36,10 +39,13 @@ FORMULAS = [
     (R2**0, lambda s: 1.0),
     (ex.exp(-R2), lambda s: np.exp(-s)),
     (ex.log(R2), np.log),
+    (ex.log(1 + R2), np.log1p),
+    (ex.log1p(A * R2), lambda s: np.log1p(0.7 * s)),
     (ex.sqrt(4 * R2), lambda s: 2 * np.sqrt(s)),
     (ex.sin(R2) * ex.cos(R2), lambda s: np.sin(s) * np.cos(s)),
     (ex.tanh(R2), np.tanh),
     (ex.guarded_ratio(ex.sin(R2), R2), lambda s: np.sin(s) / s),
+    (ex.log_matern(1.5, R2), lambda s: np.log(1 + s) - s),
     (ex.matern(1.5, R2), lambda s: (1 + s) * np.exp(-s)),
     (ex.matern(2.5, ex.sqrt(R2)), lambda s: (1 + s**0.5 + s / 3) * np.exp(-(s**0.5))),
     (ex.exp(-R2 / B) * (R2 + A) ** 3, lambda s: np.exp(-s / 1.9) * (s + 0.7) ** 3),
@@ -139,6 +145,53 @@ def test_sharing_keeps_deep_recursions_small():
     assert len(ex.nodes(ex.substitute(formula, {DOT: R2}))) == 1 + 3 * 200
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_does_not_inherit_the_lock():
+    with graph._interning:  # as another thread would hold it
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)  # ends a child that waits
+            _ = R2 * 1234.5
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+# ---------------------------------------------------------------------- NumPy numbers
+
+
+def test_numpy_numbers():
+    two = np.float64(2.0)
+    assert two * R2 is 2.0 * R2 and R2 * two is 2.0 * R2
+    assert two + R2 is 2.0 + R2 and two - R2 is 2.0 - R2
+    assert two / R2 is 2.0 / R2 and R2 / two is R2 / 2.0
+    assert R2**two is R2**2.0 and np.negative(R2) is -R2
+    assert np.array(3.0) * R2 is np.int64(3) * R2
+    assert two != R2 and (two == R2) is False
+
+
+@pytest.mark.parametrize(
+    ("ufunc", "message"),
+    [
+        (np.exp, r"numpy\.exp does not take .* gpkern\.kernels\.expr: exp$"),
+        (np.log1p, r"expr: log1p$"),
+        (
+            np.arctan,
+            r"numpy\.arctan does not .* exp, log, log1p, sqrt, sin, cos, tanh$",
+        ),
+        (np.add.reduce, r"numpy\.add does not"),
+    ],
+)
+def test_other_ufuncs_say_what_to_use(ufunc, message):
+    with pytest.raises(TypeError, match=message):
+        ufunc(R2)
+
+
+def test_arrays_are_no_numbers():
+    with pytest.raises(TypeError):
+        np.ones(3) * R2
+
+
 # -------------------------------------------------------------------------- algebra
 
 
@@ -192,6 +245,22 @@ def test_rewriting_keeps_the_value(tree):
     expected = _build(tree, lambda e: float(value(e)))
     got = float(value(_build(tree, lambda e: e)))
     assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_logarithm_of_one_plus():
+    x = A * R2
+    assert ex.log(1 + x) is ex.log(x + 1) is ex.log1p(x)
+    assert ex.log(ex.literal(1.0) + 2.0 + x) is not ex.log1p(x)
+    assert ex.log_of(1 + x) is ex.log1p(x)
+    replaced = ex.substitute(ex.log(ONE + R2), {ONE: ex.literal(1.0)})
+    assert replaced is ex.log1p(R2)
+    assert ex.evaluate(ex.log(1 + R2), {R2.value: 1e-20}) == 1e-20
+
+
+def test_substitute_builds_anew():
+    formula = ex.exp(R2**3) + DOT**2
+    got = ex.substitute(formula, {DOT: R2}, {"pow": lambda base, exponent: base})
+    assert got is ex.exp(R2) + R2
 
 
 def test_exponent_must_be_a_number():
@@ -267,6 +336,7 @@ def test_log_of_a_negative_value_is_nan(formula):
         (ex.sqrt(ex.exp(-R2)) * (1 + R2), -5e4 + math.log(1 + 1e5)),
         (DOT**2 * ex.exp(-R2), -1e5 + 2 * math.log(0.4)),
         (ex.exp(-R2) * ex.exp(-R2), -2e5),
+        (3 * ex.matern(1.5, R2), math.log(3 * (1 + 1e5)) - 1e5),
     ],
 )
 def test_log_of_does_not_underflow(formula, expected):

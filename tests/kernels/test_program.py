@@ -11,6 +11,7 @@ from gpkern import kernels as gk
 from gpkern.kernels import Program
 from gpkern.kernels import expr as ex
 from gpkern.kernels.base import _leaf_matrix
+from gpkern.kernels.special import NUMPY
 
 
 def run(program, X, Z):
@@ -23,7 +24,7 @@ def run(program, X, Z):
     def operand(token):
         return names[token] if token in names else float(token)
 
-    numpy = ex._NUMPY | {"recip": lambda a: 1.0 / a}
+    numpy = NUMPY | {"recip": lambda a: 1.0 / a}
     for target, op, operands in program.statements:
         assert target not in names, "a token is assigned once"
         names[target] = numpy[op](*map(operand, operands))
@@ -63,6 +64,17 @@ def test_powers_of_whole_order_use_products():
     program = Program.of(skk.DotProduct(sigma_0=0.0) ** 8)
     assert [op for _, op, _ in program.statements].count("mul") == 3
     assert "log" not in program.key
+
+
+def test_powers_of_one_plus_keep_small_terms():
+    rq = Program.of(skk.RationalQuadratic(alpha=1e4))
+    ops = [op for _, op, _ in rq.statements]
+    assert ops == ["mul", "log1p", "mul", "exp"]
+    assert "log1p" in Program.of(skk.RationalQuadratic(alpha=50.0)).key
+    assert [op for _, op, _ in rq.log.statements] == ["mul", "log1p", "mul"]
+    # Roots and reciprocals, where they do, are faster, and as accurate.
+    for kernel in (skk.RationalQuadratic(alpha=8.0), gk.InverseMultiquadric()):
+        assert "log" not in Program.of(kernel).key
 
 
 def test_key_is_free_of_values():

@@ -1,0 +1,198 @@
+"""Kernel formula -> element function of the fused kernels: float32, fast functions.
+
+The hardware's exp2, log2, reciprocal and root have errors of one or two units in the
+last place. Numbers that multiply the argument of an exponential take log2(e) in.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+_OPS = {
+    "add": "{0} + {1}",
+    "mul": "{0} * {1}",
+    "recip": "fast_recip({0})",
+    "rsqrt": "fast_rsqrt({0})",
+    "ratio": "gk_ratio({0}, {1})",
+    "matern": "gk_matern({0}, {1})",
+    "log_matern": "gk_log_matern({0}, {1})",
+    "exp": "fast_exp({0})",
+    "exp2": "fast_exp2({0})",
+    "log": "fast_log({0})",
+    "log1p": "fast_log1p({0})",
+    "sqrt": "fast_sqrt({0})",
+    "sin": "sinf({0})",
+    "cos": "cosf({0})",
+    "tanh": "tanhf({0})",
+}
+_FUNCTIONS = {
+    "fast_exp2": "ex2.approx.ftz.f32",
+    "fast_log2": "lg2.approx.ftz.f32",
+    "fast_recip": "rcp.approx.ftz.f32",
+    "fast_rsqrt": "rsqrt.approx.ftz.f32",
+    "fast_sqrt": "sqrt.approx.ftz.f32",
+}
+_HEADER = (
+    "".join(
+        f"""
+__device__ __forceinline__ float {name}(float x) {{
+  float y;
+  asm("{instruction} %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}}"""
+        for name, instruction in _FUNCTIONS.items()
+    )
+    + """
+__device__ __forceinline__ float fast_exp(float x) {
+  return fast_exp2(x * 1.44269504f);
+}
+__device__ __forceinline__ float fast_log(float x) {
+  return fast_log2(x) * 0.693147181f;
+}
+// The sum 1 + x has lost the digits of a small x, and log2 those of a result near 0.
+__device__ __forceinline__ float fast_log1p(float x) {
+  const float s = x * fast_recip(2.f + x), f = s * s;
+  const float p = fmaf(fmaf(1.f / 7.f, f, 0.2f), f, 1.f / 3.f);
+  const float near = fmaf(2.f * s * f, p, 2.f * s);
+  return fabsf(x) < 0.25f ? near : fast_log(1.f + x);
+}
+"""
+)
+
+
+def simplified(program):
+    """Statements and numbers of a program after the peephole rewrites.
+
+    ``exp(p * x)`` becomes ``exp2((p log2 e) * x)``, and ``1 / sqrt(x)`` one
+    instruction, where nothing else needs the inner value.
+
+    Returns
+    -------
+    statements : list of (target, op, operands)
+    params : ndarray, float64
+    """
+    params = list(program.params)
+    made = {t: (op, a) for t, op, a in program.statements}
+    uses: dict = {}
+    for _, _, operands in program.statements:
+        for token in operands:
+            uses[token] = uses.get(token, 0) + 1
+    uses[program.result] = uses.get(program.result, 0) + 1
+    out, dropped = [], set()
+    for target, op, operands in program.statements:
+        inner = made.get(operands[0]) if operands else None
+        alone = inner is not None and uses[operands[0]] == 1
+        if op == "exp" and alone and inner[0] == "mul" and inner[1][0][0] not in "st":
+            token = inner[1][0]
+            number = params[int(token[1:])] if token[0] == "p" else float(token)
+            params.append(number * math.log2(math.e))
+            dropped.add(operands[0])
+            out.append((f"{target}a", "mul", (f"p{len(params) - 1}", inner[1][1])))
+            out.append((target, "exp2", (f"{target}a",)))
+        elif op == "recip" and alone and inner[0] == "sqrt":
+            dropped.add(operands[0])
+            out.append((target, "rsqrt", inner[1]))
+        else:
+            out.append((target, op, operands))
+    return [s for s in out if s[0] not in dropped], np.array(params, dtype=np.float64)
+
+
+def _token(token):
+    return token if token[0] in "spt" else f"{float(token)!r}f"
+
+
+def element(program, math_header):
+    """Text of ``element(s0, ..., p0, ...)`` with what it calls.
+
+    Parameters
+    ----------
+    program : Program
+    math_header : str
+        ``math.cuh``.
+    """
+    statements, params = simplified(program)
+    leaves = len(program.pair_leaves + program.row_leaves)
+    args = [f"float s{i}" for i in range(leaves)]
+    args += [f"float p{i}" for i in range(len(params))]
+    lines = [
+        f"  const float {target} = {_OPS[op].format(*map(_token, operands))};"
+        for target, op, operands in statements
+    ]
+    body = "\n".join([*lines, f"  return {_token(program.result)};"])
+    return (
+        f"typedef float T;\n{math_header}{_HEADER}"
+        f"__device__ __forceinline__ float element({', '.join(args)}) {{\n{body}\n}}\n"
+        f"#define NP {len(params)}\n"
+    )
+
+
+def product_header(program, math_header):
+    """``element.cuh`` of a formula of one inner product or squared distance."""
+    values = ["s"]
+    values += ["x" if v.metric == "norm_x" else "z" for v in program.row_leaves]
+    values += [f"p[{i}]" for i in range(len(simplified(program)[1]))]
+    is_dot = program.pair_leaves[0].metric == "dot"
+    return (
+        element(program, math_header)
+        + f"#define ELEMENT(s, x, z) element({', '.join(values)})\n"
+        + f"#define DOT {int(is_dot)}\n#define CLOSE 1e-3f\n"
+    )
+
+
+_TERMS = {
+    "sqeuclidean": "const float t = x[k] - z[k][j]; s = fmaf(t, t, s);",
+    "l1": "s += fabsf(x[k] - z[k][j]);",
+    "dot": "s = fmaf(x[k], z[k][j], s);",
+    "chi2": "const float t = x[k] - z[k][j]; "
+    "s = fmaf(t, t * fast_recip(x[k] + z[k][j] + 1e-30f), s);",
+}
+
+
+def direct_header(program, d, math_header):
+    """``element.cuh`` of any formula of few columns, from the rows themselves.
+
+    The rows of X and of Z hold the columns of each leaf in turn, then the norms.
+    """
+    text, values, at = [element(program, math_header)], [], 0
+    for i, leaf in enumerate(program.pair_leaves):
+        text.append(
+            f"""__device__ __forceinline__ float leaf{i}(const float* x,
+                                       const float (*z)[4], int j) {{
+  float s = 0.f;
+  _Pragma("unroll") for (int k = {at}; k < {at + d}; ++k) {{
+    {_TERMS[leaf.metric]}
+  }}
+  return s;
+}}
+"""
+        )
+        values.append(f"leaf{i}(x[i], z, j)")
+        at += d
+    for leaf in program.row_leaves:
+        values.append(f"x[i][{at}]" if leaf.metric == "norm_x" else f"z[{at}][j]")
+        at += 1
+    values += [f"p[{i}]" for i in range(len(simplified(program)[1]))]
+    text.append(f"#define PAIR(x, z, i, j) element({', '.join(values)})\n")
+    text.append(f"#define DIM {at}\n")
+    return "".join(text)
+
+
+def wgmma(columns):
+    """The instruction of 64 x `columns` x 16, which names all its registers."""
+    count = columns // 2
+    names = ", ".join(f"%{i}" for i in range(count))
+    operands = ", ".join(f'"+f"(d[{i}])' for i in range(count))
+    return f"""
+// d = a b, or d += a b.
+__device__ __forceinline__ void wgmma(float (&d)[{count}], unsigned long long a,
+                                      unsigned long long b, int add) {{
+  asm volatile(
+      "{{ .reg .pred p; setp.ne.b32 p, %{count + 2}, 0;\\n"
+      "wgmma.mma_async.sync.aligned.m64n{columns}k16.f32.f16.f16 "
+      "{{{names}}}, %{count}, %{count + 1}, p, 1, 1, 0, 0; }}\\n"
+      : {operands}
+      : "l"(a), "l"(b), "r"(add));
+}}
+"""
