@@ -33,11 +33,40 @@ class MatrixCallable:
 
     def diagonal(self, X):
         """k(x, x) for each row."""
-        diag = getattr(self.function, "diag", None)
-        if diag is not None:
-            return diag(X)
+        if _diag_is_its_own(self.function):
+            return self.function.diag(X)
         rows = (X[i : i + 1] for i in range(X.shape[0]))
+        if isinstance(self.function, Kernel):
+            # Of one sample, so that white noise counts.
+            return np.concatenate([self.function(x).ravel() for x in rows])
         return np.concatenate([self.block(x, x).ravel() for x in rows])
+
+
+def _diag_is_its_own(kernel):
+    """Whether `diag` belongs to the values: not inherited past another ``__call__``.
+
+    That must hold for the parts of a compound kernel too, which its `diag` asks.
+    """
+    if not hasattr(kernel, "diag"):
+        return False
+    if not isinstance(kernel, Kernel):
+        parts = [kernel]
+    else:
+        inner = kernel.get_params().values()
+        parts = [kernel, *(p for p in inner if isinstance(p, Kernel))]
+    for part in parts:
+        for base in type(part).__mro__:
+            if "diag" in vars(base):
+                break
+            if "__call__" in vars(base):
+                return False
+    return True
+
+
+_SINGLE_ROWS = (
+    "an estimator takes a function of two single rows, as scikit-learn's KernelRidge "
+    "does; this one takes two matrices of rows, which is what KernelOperator takes"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +79,24 @@ class RowCallable:
 
     def block(self, X, Z):
         """Matrix of shape (len(X), len(Z))."""
-        return pairwise_kernels(X, Z, metric=self.function, **self.params)
+        try:
+            return pairwise_kernels(X, Z, metric=self.function, **self.params)
+        except (ValueError, TypeError, IndexError) as error:
+            if self._takes_matrices(X[:1], Z[:1]):
+                raise ValueError(_SINGLE_ROWS) from error
+            raise
 
     def diagonal(self, X):
         """k(x, x) for each row."""
-        return np.array([float(self.function(x, x, **self.params)) for x in X])
+        try:
+            return np.array([float(self.function(x, x, **self.params)) for x in X])
+        except (ValueError, TypeError, IndexError) as error:
+            if self._takes_matrices(X[:1], X[:1]):
+                raise ValueError(_SINGLE_ROWS) from error
+            raise
+
+    def _takes_matrices(self, X, Z):
+        try:
+            return np.shape(self.function(X, Z, **self.params)) == (1, 1)
+        except Exception:
+            return False

@@ -111,8 +111,14 @@ def resolve_kernel(
     -------
     Kernel or MatrixCallable or RowCallable
     """
+    _check_is_no_class(kernel)
     numeric_gamma = gamma is not None and not isinstance(gamma, str)
     if isinstance(kernel, str):
+        if kernel_params:
+            raise ValueError(
+                "kernel_params belongs to kernels given as a callable; for a kernel "
+                "given by name set gamma, degree or coef0"
+            )
         params = {"degree": degree, "coef0": coef0}
         if length_scale is not None:
             if numeric_gamma:
@@ -128,7 +134,6 @@ def resolve_kernel(
         params["gamma"] = (
             _gamma(gamma, X) if kernel != "chi2" else (gamma if numeric_gamma else None)
         )
-        params |= kernel_params or {}
         return from_name(kernel, n_features=X.shape[1], **params)
     if isinstance(kernel, Kernel):
         if numeric_gamma:
@@ -153,6 +158,7 @@ def as_kernel(kernel):
 
     A callable takes two arrays of rows and returns their matrix.
     """
+    _check_is_no_class(kernel)
     if isinstance(kernel, (Kernel, MatrixCallable, RowCallable)):
         return kernel
     if isinstance(kernel, str):
@@ -164,6 +170,12 @@ def as_kernel(kernel):
     raise TypeError(
         f"kernel must be a name, a kernel object or a callable, not {kernel!r}"
     )
+
+
+def _check_is_no_class(kernel):
+    if isinstance(kernel, type):
+        name = kernel.__name__
+        raise TypeError(f"kernel={name} is a class: pass an instance, such as {name}()")
 
 
 class _Unresolved(str):

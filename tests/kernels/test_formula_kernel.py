@@ -259,6 +259,60 @@ def test_overridden_call_is_not_taken_for_its_parent(kernel, wrap, X):
     assert_allclose(KernelOperator(kernel, X).diagonal(), kernel.diag(X))
 
 
+class OnlyCall(skk.RBF):
+    """Its `diag` is still that of its parent."""
+
+    def __call__(self, X, Y=None, eval_gradient=False):
+        return 2.0 * super().__call__(X, Y)
+
+
+class OnlyCallOfOurs(gk.Laplacian):
+    def __call__(self, X, Y=None, eval_gradient=False):
+        return 2.0 * super().__call__(X, Y)
+
+
+@pytest.mark.parametrize("kernel", [OnlyCall(1.3), OnlyCallOfOurs(1.3)], ids=label)
+def test_diagonal_of_an_overridden_call(kernel, X):
+    """Not the inherited one, neither of the kernel nor of a part."""
+    assert_allclose(KernelOperator(kernel, X).diagonal(), 2.0)
+    assert_allclose(KernelOperator(kernel, X).to_dense(), kernel(X))
+    noisy = kernel + skk.WhiteKernel(0.5)
+    assert_allclose(KernelOperator(noisy, X).diagonal(), 2.5)
+    assert_allclose(KernelOperator(noisy, X).to_dense(), noisy(X))
+
+
+@pytest.mark.parametrize("value", [2, 2.5, np.float64(2.5), np.int64(2)])
+def test_a_formula_may_be_a_number(value, X):
+    class Number(gk.FormulaKernel):
+        def __init__(self):
+            pass
+
+        def formula(self, pair):
+            return value
+
+    kernel = Number()
+    assert_allclose(kernel(X), np.full((7, 7), value))
+    assert_allclose(kernel.diag(X), value)
+    assert kernel.is_stationary()
+    assert_allclose(KernelOperator(kernel, X).to_dense(), kernel(X))
+    assert_allclose(
+        KernelOperator(kernel * skk.RBF(), X).to_dense(), value * skk.RBF()(X)
+    )
+
+
+def test_numpy_function_in_a_formula(X):
+    class Wrong(gk.FormulaKernel):
+        def __init__(self):
+            pass
+
+        def formula(self, pair):
+            return np.exp(-pair.sqdist())
+
+    for compute in (Wrong(), lambda X: KernelOperator(Wrong(), X).to_dense()):
+        with pytest.raises(TypeError, match=r"gpkern\.kernels\.expr: exp$"):
+            compute(X)
+
+
 @pytest.mark.parametrize("kernel", [Renamed(1.3), Restated(1.3)], ids=label)
 def test_formula_is_inherited_or_restated(kernel, X):
     gk.Program.of(kernel)

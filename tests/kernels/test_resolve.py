@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy import sparse
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import cdist, pdist
 from sklearn.gaussian_process import kernels as skk
-from sklearn.metrics.pairwise import pairwise_kernels
+from sklearn.metrics.pairwise import pairwise_kernels, rbf_kernel
 
 from gpkern import KernelOperator
 from gpkern import kernels as gk
@@ -93,9 +93,11 @@ def test_names_as_in_kernel_ridge(name):
     assert_allclose(got, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_kernel_params_reach_a_named_kernel():
-    kernel = resolve_kernel("poly", X, kernel_params={"degree": 5, "gamma": 0.1})
-    assert (kernel.degree, kernel.gamma) == (5, 0.1)
+@pytest.mark.parametrize("params", [{"gamma": 0.1}, {"gama": 0.1}])
+def test_kernel_params_of_a_name(params):
+    with pytest.raises(ValueError, match=r"as a callable.*gamma, degree or coef0"):
+        resolve_kernel("poly", X, kernel_params=params)
+    resolve_kernel("poly", X, kernel_params={})
 
 
 @pytest.mark.parametrize(
@@ -193,6 +195,38 @@ def test_not_a_kernel(kernel):
         resolve_kernel(kernel, X)
     with pytest.raises(TypeError, match="must be a name, a kernel object or a call"):
         KernelOperator(kernel, X)
+
+
+@pytest.mark.parametrize("kernel", [skk.RBF, gk.Laplacian])
+def test_a_class_is_no_instance(kernel):
+    message = rf"is a class: pass an instance, such as {kernel.__name__}\(\)"
+    with pytest.raises(TypeError, match=message):
+        resolve_kernel(kernel, X)
+    with pytest.raises(TypeError, match=message):
+        KernelOperator(kernel, X)
+
+
+def _from_cdist(a, b):
+    return np.exp(-cdist(a, b))
+
+
+@pytest.mark.parametrize("function", [rbf_kernel, _from_cdist])
+def test_a_function_of_matrices(function):
+    """It serves an operator, not an estimator."""
+    op = KernelOperator(function, X)
+    assert_allclose(op.to_dense(), function(X, X))
+    op = KernelOperator(resolve_kernel(function, X), X)
+    for compute in (op.to_dense, op.diagonal):
+        with pytest.raises(ValueError, match=r"two single rows.*KernelOperator"):
+            compute()
+
+
+def test_an_error_of_the_users_function_is_not_hidden():
+    def broken(x, z):
+        raise ValueError("the user's own")
+
+    with pytest.raises(ValueError, match="the user's own"):
+        KernelOperator(resolve_kernel(broken, X), X).to_dense()
 
 
 # -------------------------------------------------------------------- median_distance
