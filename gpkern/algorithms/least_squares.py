@@ -7,7 +7,20 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from .._device import is_cupy
 from ..operator import make_operator
+
+# Numbers of a part of a tall array that is worked on in float64.
+STRIP_SIZE = 1 << 20
+# Rank of a preconditioner that memory may not lower any further.
+LEAST_RANK = 50
+# Share of the largest eigenvalue below which those of a matrix are noise.
+NOISE = {"float32": 1e-6, "float64": 1e-12}
+# Share of the largest entry that is added to the diagonal of the centres' matrix. With
+# less, the inverse of its factor amplifies the rounding of products in that dtype.
+JITTER = {"float32": 3e-6, "float64": 1e-12}
+# The same where products are in float64, and only the coefficients are rounded.
+COEF_JITTER = {"float32": 1e-8, "float64": 1e-12}
 
 
 def solve_direct(K, Y, alpha, sample_weight, device):
@@ -36,30 +49,55 @@ def solve_direct(K, Y, alpha, sample_weight, device):
         K *= root[None, :]
         work = work * root[:, None]
     out = xp.empty_like(work)
-    at = xp.arange(K.shape[0])
-    diagonal = K[at, at].copy()
-    for value, columns in _groups(alpha, Y.shape[1]):
-        A = K if len(alpha) == 1 else K.copy()
-        A[at, at] = diagonal + value
-        out[:, columns] = _solve_positive(A, diagonal + value, work[:, columns], device)
+    diagonal = xp.diagonal(K).copy()
+    groups = _groups(alpha, Y.shape[1])
+    for i, (value, columns) in enumerate(groups):
+        if i > 0:
+            _mirror(K, xp)
+        last = i + 1 == len(groups)
+        shifted = diagonal + value
+        out[:, columns] = _solve_positive(K, shifted, work[:, columns], device, last)
     if sample_weight is not None:
         out *= root[:, None]
     return out.astype(Y.dtype)
 
 
-def _solve_positive(A, diagonal, B, device):
-    """Solution of a symmetric system whose `diagonal` is known; A is overwritten."""
-    solve, xp = device.linalg.solve_upper, device.xp
+def _solve_positive(A, diagonal, B, device, last=True):
+    """Solution of the symmetric system of A with another diagonal.
+
+    A's upper triangle is overwritten, and everything if it is the `last`.
+    """
+    solve, xp, n = device.linalg.solve_upper, device.xp, A.shape[0]
+    at = xp.arange(n)
+    A[at, at] = diagonal
     try:
         R = device.linalg.cholesky(A, keep_lower=True)
-        return solve(R, solve(R, B, transposed=True))
+        # What elimination has left of each diagonal entry: rounding, or something.
+        left = xp.diagonal(R) ** 2 / diagonal
+        if float(left.min()) > n * np.finfo(np.float64).eps:
+            return solve(R, solve(R, B, transposed=True))
+        R = None
     except np.linalg.LinAlgError:
-        # Singular: the answer of smallest norm, as scikit-learn gives.
-        A = xp.tril(A, -1)
-        A += A.T
-        at = xp.arange(len(A))
-        A[at, at] = diagonal
-        return device.linalg.least_squares(A, B)
+        pass
+    _mirror(A, xp)
+    A[at, at] = diagonal
+    if not bool(xp.isfinite(A.sum())):
+        return xp.full_like(B, np.nan)
+    warnings.warn(
+        "Singular matrix in solving dual problem. Using least-squares solution of "
+        "smallest norm instead.",
+        stacklevel=2,
+    )
+    return device.linalg.least_squares(A if last else A.copy(), B)
+
+
+def _mirror(A, xp, height=1024):
+    """Make the upper triangle of a matrix equal to the lower, in place."""
+    for a in range(0, A.shape[0], height):
+        b = a + height
+        corner = xp.tril(A[a:b, a:b], -1)
+        A[a:b, a:b] = corner + corner.T
+        A[a:b, b:] = A[b:, a:b].T
 
 
 def _groups(alpha, c):
@@ -116,7 +154,20 @@ def conjugate_gradients(apply, B, precondition, tol, max_iter, xp):
         new = (R * S).sum(axis=0)
         P = S + xp.where(rs > 0, new / xp.where(rs > 0, rs, 1.0), 0.0) * P
         rs = new
+    if best >= 1.0:
+        best_X, best = _no_worse_than_zero(apply, best_X, B, size, xp)
     return best_X, n_iter, best
+
+
+def _no_worse_than_zero(apply, X, B, size, xp):
+    """X with zeros where they are nearer to the solution in the norm of the matrix.
+
+    A few steps bring X nearer even where the residual grows; rounding may not.
+    """
+    R = B - apply(X)
+    nearer = (X * (B + R)).sum(axis=0) > 0
+    X, R = xp.where(nearer, X, 0.0), xp.where(nearer, R, B)
+    return X, float((xp.sqrt((R * R).sum(axis=0)) / size).max())
 
 
 def warn_above(tol, residual):
@@ -138,7 +189,9 @@ def preconditioner_rank(n):
 def nystrom_preconditioner(operator, X, rank, alpha, weight_root, random_state):
     """Approximate inverse of ``S K S + alpha`` from a Nystrom approximation.
 
-    Frangella, Tropp & Udell (2023), eq. 5.3, with uniformly drawn columns.
+    Frangella, Tropp & Udell (2023), eq. 5.3, with uniformly drawn columns. Holds one
+    float32 array of n rows; its products are made in float64, so that its rounding
+    only makes it the preconditioner of a matrix nearby.
 
     Parameters
     ----------
@@ -146,6 +199,7 @@ def nystrom_preconditioner(operator, X, rank, alpha, weight_root, random_state):
         K of all rows.
     X : array of shape (n, d)
     rank : int
+        At most; as many columns as half of a dense matrix's memory holds.
     alpha : array of shape (1,) or (c,)
     weight_root : array of shape (n, 1) or None
         Diagonal of S.
@@ -156,30 +210,73 @@ def nystrom_preconditioner(operator, X, rank, alpha, weight_root, random_state):
     callable
     """
     device, n = operator.device, operator.shape[0]
-    xp, linalg = device.xp, device.linalg
-    rank = min(rank, n)
-    chosen = xp.asarray(np.sort(random_state.choice(n, rank, replace=False)))
-    Z = device.put(X[chosen] if not hasattr(X, "tocsr") else X[device.get(chosen)])
-    C = make_operator(operator.kernel, X, Z, device).to_dense().astype(np.float64)
-    W = C[chosen]
-    if weight_root is not None:
-        C *= weight_root
-    # C W^-1 C' = B B' with B = C R^-1, and B's Gram matrix is small.
-    R = _regularised_cholesky(W, linalg, xp, 1e-8)
-    B = linalg.solve_upper(R, C.T, transposed=True).T
-    values, V = linalg.eigh(B.T @ B)
-    keep = int((values > 1e-12 * values[0]).sum())
+    xp = device.xp
+    rank = min(rank, n, max(LEAST_RANK, int(device.dense_bytes() // (8 * n))))
+    B, scale, noise = _nystrom_factor(operator, X, rank, weight_root, random_state)
+    cuts = _cuts(n, rank)
+    gram = xp.zeros((rank, rank))
+    for cut in cuts:
+        part = B[cut].astype(np.float64)
+        gram += part.T @ part
+    values, V = device.linalg.eigh(gram)
+    floor = NOISE[operator.dtype.name] * float(values[0])
+    keep = int((values > floor).sum())
     values, V = values[:keep], V[:, :keep]
-    U = (B @ V) / xp.sqrt(values)
-    alpha = xp.asarray(np.asarray(alpha, dtype=np.float64).ravel())
-    floor = values[-1]
+    alpha = xp.asarray(np.asarray(alpha, dtype=np.float64).ravel()) / scale + noise
     # Per column: the tail behaves like its largest possible value.
-    shrink = (floor + alpha)[None, :] / (values[:, None] + alpha[None, :]) - 1.0
+    tail = alpha + (floor if keep < rank else float(values[-1]))
+    # Nothing beyond these directions: a singular matrix, and its pseudo-inverse.
+    eps = float(np.finfo(operator.dtype).eps)
+    beyond = (alpha > eps * values[0]) | (keep == rank)
+    beyond = beyond.astype(np.float64)[None, :]
+    inside = tail[None, :] / (values[:, None] + alpha[None, :])
+    weights = (inside - beyond) / values[:, None]
 
     def precondition(R):
-        return R + U @ (shrink * (U.T @ R))
+        inner = xp.zeros((rank, R.shape[1]))
+        for cut in cuts:
+            inner += B[cut].astype(np.float64).T @ R[cut]
+        inner = V @ (weights * (V.T @ inner))
+        out = beyond * R
+        for cut in cuts:
+            out[cut] += B[cut].astype(np.float64) @ inner
+        return out
 
     return precondition
+
+
+def _nystrom_factor(operator, X, rank, weight_root, random_state):
+    """B of shape (n, rank), float32, with ``S K S`` near ``scale * B @ B.T``.
+
+    Also `scale`, and over it the noise that K has on its diagonal alone.
+    """
+    device, n = operator.device, operator.shape[0]
+    xp, linalg = device.xp, device.linalg
+    chosen = np.sort(random_state.choice(n, rank, replace=False))
+    Z = device.put(X[xp.asarray(chosen) if is_cupy(X) else chosen])
+    # In float64 for any data: what follows divides by small eigenvalues.
+    columns = make_operator(operator.kernel, X, Z, device, dtype=np.float64)
+    W = columns.with_rows(Z).to_dense()
+    own = xp.diagonal(W)
+    scale = float(own.max())
+    noise = float((operator.diagonal()[xp.asarray(chosen)] - own).mean()) / scale
+    R = _regularised_cholesky(W, linalg, xp, 1e-8)
+    R *= np.sqrt(scale)
+    B = xp.empty((n, rank), np.float32)
+    for cut in _cuts(n, rank):
+        block = columns.rows(cut)
+        if weight_root is not None:
+            block *= weight_root[cut]
+        B[cut] = linalg.solve_upper(R, block.T, transposed=True).T
+    if weight_root is not None:
+        noise *= float((weight_root**2).mean())
+    return B, scale, noise if noise > 1e-5 else 0.0
+
+
+def _cuts(n, width):
+    """Slices of a tall array's rows to work on at a time."""
+    height = max(1, STRIP_SIZE // width)
+    return [slice(i, min(i + height, n)) for i in range(0, n, height)]
 
 
 def _regularised_cholesky(W, linalg, xp, jitter):
@@ -247,22 +344,30 @@ def solve_features(operator, Z, Y, alpha, sample_weight):
     With ``M = R' R`` the rows of ``K R^-1`` are features in which the penalty is
     ``alpha |w|^2``. Their Gram matrix loses far fewer digits than K' K does.
 
+    Parameters
+    ----------
+    operator : KernelOperator
+        Rows against centres, in float64.
+    Z, Y, alpha, sample_weight
+        As in `solve_falkon`.
+
     Returns
     -------
     coef : array of shape (p, c)
+        In the dtype of Y.
     """
     device = operator.device
     xp, linalg, p = device.xp, device.linalg, operator.shape[1]
-    M = make_operator(operator.kernel, Z.astype(np.float64), None, device).to_dense()
-    R = _regularised_cholesky(M, linalg, xp, 1e-12)
+    M = make_operator(operator.kernel, Z, None, device, dtype=np.float64).to_dense()
+    R = _regularised_cholesky(M, linalg, xp, COEF_JITTER[Y.dtype.name])
     A, B = xp.zeros((p, p)), xp.zeros((p, Y.shape[1]))
     for cut, block in operator.blocks():
-        features = linalg.solve_upper(R, block.astype(np.float64).T, transposed=True)
+        features = linalg.solve_upper(R, block.T, transposed=True)
         left = features if sample_weight is None else features * sample_weight[cut]
         A += left @ features.T
         B += left @ Y[cut]
     w = solve_direct(A, B, alpha, None, device)
-    return linalg.solve_upper(R, w).astype(operator.dtype)
+    return linalg.solve_upper(R, w).astype(Y.dtype)
 
 
 def solve_falkon(operator, Z, Y, alpha, sample_weight, tol, max_iter):
@@ -293,9 +398,8 @@ def solve_falkon(operator, Z, Y, alpha, sample_weight, tol, max_iter):
     device = operator.device
     xp, linalg = device.xp, device.linalg
     n, p = operator.shape
-    Z = Z.astype(np.float64)
-    M = make_operator(operator.kernel, Z, None, device).to_dense()
-    T = _regularised_cholesky(M, linalg, xp, 1e-12)
+    M = make_operator(operator.kernel, Z, None, device, dtype=np.float64).to_dense()
+    T = _regularised_cholesky(M, linalg, xp, JITTER[operator.dtype.name])
     weights = sample_weight
     total = float(n if weights is None else weights.sum())
     TT = T @ T.T

@@ -36,6 +36,7 @@ class _Ridge(BaseEstimator):
         **CENTERS,
         **RUN,
         "kernel": [*KERNEL["kernel"], StrOptions({"precomputed"})],
+        "n_centers": [*CENTERS["n_centers"], "sparse matrix"],
         "alpha": [Interval(Real, 0, None, closed="left"), "array-like"],
         "solver": [StrOptions({"auto", "cholesky", "pcg"})],
         "tol": [Interval(Real, 0, None, closed="neither"), None],
@@ -151,7 +152,8 @@ class _Ridge(BaseEstimator):
                 operator, centers, Y, alpha, weights, tol, self.max_iter
             )
         elif has_centers:
-            operator = make_operator(kernel, X, centers, device)
+            # Factors are of float64, also where the data is float32.
+            operator = make_operator(kernel, X, centers, device, dtype=np.float64)
             coef = least_squares.solve_features(operator, centers, Y, alpha, weights)
         elif self.solver_ == "pcg":
             operator = make_operator(kernel, X, None, device)
@@ -159,7 +161,7 @@ class _Ridge(BaseEstimator):
                 operator, X, Y, alpha, weights, tol, self.max_iter, random_state
             )
         else:
-            K = make_operator(kernel, X, None, device).to_dense()
+            K = make_operator(kernel, X, None, device, dtype=np.float64).to_dense()
             coef = least_squares.solve_direct(K, Y, alpha, weights, device)
         self.kernel_ = kernel
         return coef, (centers if has_centers else X)
@@ -168,7 +170,7 @@ class _Ridge(BaseEstimator):
         """What ``solver="auto"`` stands for."""
         if self.solver != "auto":
             return self.solver
-        # Two float64 matrices of all rows: above the working memory, go lazy.
+        # A float64 matrix of all rows, and a second one should it be singular.
         fits = 2 * 8 * n * n <= get_config()["working_memory"] * 2**20
         return "cholesky" if fits and not has_centers else "pcg"
 

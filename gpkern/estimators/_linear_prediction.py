@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral
 
 import numpy as np
+from scipy import sparse
 
 from .._device import is_cupy
 from .._validation import check_rows
@@ -42,7 +43,7 @@ def pick_centers(n_centers, X, random_state):
 
     Parameters
     ----------
-    n_centers : None, int, float or array of shape (p, d)
+    n_centers : None, int, float, array or CSR matrix of shape (p, d)
         None: all rows. A float is a share of the rows.
     X : array of shape (n, d)
     random_state : RandomState
@@ -73,10 +74,12 @@ def pick_centers(n_centers, X, random_state):
 def _given_centers(centers, n_features):
     """The array of centres that a user passed, checked."""
     centers = to_numpy_or_cupy(centers)
-    centers = centers if is_cupy(centers) else np.asarray(centers)
-    if centers.ndim != 2 or centers.shape[1] != n_features or not len(centers):
+    if not (is_cupy(centers) or sparse.issparse(centers)):
+        centers = np.asarray(centers)
+    shape = centers.shape
+    if len(shape) != 2 or shape[1] != n_features or not shape[0]:
         raise ValueError(
-            f"n_centers has shape {centers.shape}; an array of centers needs shape "
+            f"n_centers has shape {shape}; an array of centers needs shape "
             f"(n_centers, {n_features})"
         )
     return check_rows(centers, "n_centers")

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn import config_context
+from sklearn.datasets import make_friedman1
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process.kernels import DotProduct, WhiteKernel
 
 from gpkern._device import select
 from gpkern.algorithms import least_squares as ls
@@ -70,10 +73,43 @@ def test_centers(alpha, weights):
 def test_singular_matrix_gives_the_smallest_solution():
     rows = np.repeat(X[:20], 2, axis=0)
     K, y = RBF(1.0)(rows), np.repeat(Y[:20], 2, axis=0)
-    coef = ls.solve_direct(K.copy(), y, np.array([0.0]), None, CPU)
+    with pytest.warns(UserWarning, match="Singular matrix in solving dual problem"):
+        coef = ls.solve_direct(K.copy(), y, np.array([0.0]), None, CPU)
     assert_allclose(K @ coef, y, atol=1e-6)
     expected = np.linalg.lstsq(K, y, rcond=None)[0]
     assert_allclose(coef, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 60])
+def test_pivots_of_rounding_size_are_a_singular_matrix(rank):
+    """LAPACK's factor may succeed on them, with a solution of noise."""
+    for seed in range(10):
+        A = np.random.default_rng(seed).standard_normal((120, rank))
+        K = A @ A.T
+        with pytest.warns(UserWarning, match="Singular matrix"):
+            coef = ls.solve_direct(K.copy(), Y, np.array([0.0]), None, CPU)
+        expected = np.linalg.pinv(K, rcond=1e-10, hermitian=True) @ Y
+        assert_allclose(coef, expected, atol=1e-8 * abs(expected).max())
+
+
+@pytest.mark.filterwarnings("error")
+def test_scaled_rows_are_not_a_singular_matrix():
+    """Diagonal entries far apart say nothing: each is compared with its own pivot."""
+    scale = np.logspace(-8, 8, 120)
+    K = scale[:, None] * Matern(1.5, nu=0.5)(X) * scale
+    coef = ls.solve_direct(K.copy(), Y, np.array([0.0]), None, CPU)
+    expected = np.linalg.solve(Matern(1.5, nu=0.5)(X), Y / scale[:, None])
+    size = abs(expected).max()
+    assert_allclose(coef * scale[:, None], expected, atol=1e-9 * size)
+
+
+def test_several_penalties_of_which_one_is_singular():
+    A = np.random.default_rng(0).standard_normal((120, 3))
+    K, alpha = A @ A.T, np.array([1.0, 0.0])
+    with pytest.warns(UserWarning, match="Singular matrix"):
+        coef = ls.solve_direct(K.copy(), Y, alpha, None, CPU)
+    assert_allclose(coef[:, 0], np.linalg.solve(K + np.eye(120), Y[:, 0]), atol=1e-10)
+    assert_allclose(coef[:, 1], np.linalg.pinv(K, 1e-10) @ Y[:, 1], atol=1e-8)
 
 
 class TestConjugateGradients:
@@ -109,6 +145,18 @@ class TestConjugateGradients:
         with pytest.warns(ConvergenceWarning, match="raise max_iter"):
             ls.warn_above(1e-12, residual)
 
+    def test_no_worse_than_zero(self):
+        """Products of noise alone: zeros are nearer than any iterate."""
+        noise = np.random.default_rng(0).standard_normal((50, 50))
+        X, _, residual = ls.conjugate_gradients(
+            lambda P: 1e3 * noise @ P + self.A @ P, self.B, lambda r: r, 1e-9, 9, np
+        )
+        assert residual <= 1.0 or X.any()
+        X, _, residual = ls.conjugate_gradients(
+            lambda P: self.A @ P, self.B, lambda r: r, 1e-9, 1, np
+        )
+        assert X.any()
+
     def test_the_best_iterate_is_returned(self):
         """In float32 the residual falls to rounding and then wanders."""
 
@@ -133,3 +181,100 @@ def test_nystrom_preconditioner_bounds_the_condition():
     before = np.linalg.cond(A)
     assert values.min() > 0
     assert values.max() / values.min() < 0.01 * before
+
+
+class TestNystrom:
+    """The preconditioner is one float32 array, exact in float64."""
+
+    def preconditioned(self, operator, rows, alpha, rank):
+        """The matrix and its product with the preconditioner."""
+        P = ls.nystrom_preconditioner(
+            operator, rows, rank, [alpha], None, np.random.RandomState(0)
+        )
+        A = operator.to_dense().astype(float) + alpha * np.eye(len(rows))
+        return A, P(np.eye(len(rows)))
+
+    @pytest.mark.parametrize("alpha", [1e-2, 1e-5, 1e-8])
+    @pytest.mark.parametrize("scale", [1e-90, 1.0, 1e90])
+    def test_stays_positive(self, alpha, scale):
+        """Values of the matrix from alpha to 1e2: more than float32 tells apart."""
+        kernel = scale * RBF(2.0)
+        operator = make_operator(kernel, X, None, CPU)
+        A, P = self.preconditioned(operator, X, alpha * scale, 100)
+        values = np.linalg.eigvalsh((P + P.T) / 2)
+        assert values.min() > 0
+        L = np.linalg.cholesky(A / scale)
+        values = np.linalg.eigvalsh(L.T @ P @ L)
+        # Columns are drawn with 1e-8 on their diagonal: below, alpha is not all.
+        assert values.max() / values.min() < (3 if alpha > 1e-7 else 100)
+
+    def test_noise_on_the_diagonal_is_a_penalty(self):
+        noisy = make_operator(RBF(2.0) + WhiteKernel(1e-3), X, None, CPU)
+        coef, _, residual = ls.solve_pcg(
+            noisy, X, Y, [0.0], None, 1e-10, 50, np.random.RandomState(0)
+        )
+        expected = np.linalg.solve(RBF(2.0)(X) + 1e-3 * np.eye(120), Y)
+        assert_allclose(coef, expected, atol=1e-6 * abs(expected).max())
+        assert residual <= 1e-10
+
+    def test_rank_fits_the_memory(self, monkeypatch):
+        n, ranks = 4000, []
+        own = ls._nystrom_factor
+
+        def factor(operator, X, rank, *rest):
+            ranks.append(rank)
+            return own(operator, X, rank, *rest)
+
+        monkeypatch.setattr(ls, "_nystrom_factor", factor)
+        rows = np.random.default_rng(0).standard_normal((n, 2))
+        for memory in (1000, 4, 1):
+            with config_context(working_memory=memory):
+                operator = make_operator(RBF(), rows, None, CPU)
+                ls.nystrom_preconditioner(
+                    operator, rows, 500, [1.0], None, np.random.RandomState(0)
+                )
+        assert ranks == [500, 2 * 2**20 // (4 * n), ls.LEAST_RANK]
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_singular_matrix(self, dtype):
+        """Without a penalty: the least-squares solution, as near as it gets."""
+        rows = X.astype(dtype)
+        operator = make_operator(DotProduct(0.0), rows, None, CPU)
+        with pytest.warns(ConvergenceWarning):
+            coef, _, residual = ls.solve_pcg(
+                operator, rows, Y, [0.0], None, 1e-9, 200, np.random.RandomState(0)
+            )
+        w = np.linalg.lstsq(X, Y, rcond=None)[0]
+        assert_allclose(X.T @ coef, w, atol=1e-5)
+        left = np.linalg.norm(Y - X @ w, axis=0) / np.linalg.norm(Y, axis=0)
+        assert residual == pytest.approx(left.max(), rel=1e-3)
+
+
+@pytest.mark.parametrize("gamma", [1e-4, 1e-2, 1.0])
+def test_falkon_in_float32(gamma):
+    """Wide kernels have centres whose matrix float32 products cannot resolve."""
+    rows = np.random.default_rng(0).standard_normal((1500, 4))
+    y = np.sin(2 * rows[:, :1]) + rows[:, 1:2] ** 2
+    kernel, alpha = RBF(np.sqrt(0.5 / gamma)), np.array([1e-3])
+    rows = rows.astype(np.float32)
+
+    def error(solve, rows, *options):
+        operator = make_operator(kernel, rows, rows[:200], CPU)
+        y_ = y.astype(rows.dtype)
+        out = solve(operator, rows[:200], y_, alpha, None, *options)
+        coef = out[0] if isinstance(out, tuple) else out
+        return np.mean((operator @ coef.astype(rows.dtype) - y) ** 2) / y.var()
+
+    exact = error(ls.solve_features, rows.astype(float))
+    assert error(ls.solve_falkon, rows, 1e-5, 200) < exact + 0.03
+
+
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+def test_many_rows_take_few_iterations():
+    """As the rows of friedman1 do with a float64 preconditioner: 42 at 1e-9."""
+    rows, y = make_friedman1(4000, 10, random_state=0)
+    operator = make_operator(Matern(1.2, nu=0.5), rows, None, CPU)
+    _, n_iter, _ = ls.solve_pcg(
+        operator, rows, y[:, None], [1e-2], None, 1e-9, 60, np.random.RandomState(0)
+    )
+    assert n_iter <= 50

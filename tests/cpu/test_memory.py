@@ -66,6 +66,40 @@ print(status("VmHWM") - before)
 """
 
 
+RIDGE = """
+import warnings
+
+import numpy as np
+from sklearn import config_context
+from sklearn.gaussian_process.kernels import Matern
+
+from gpkern import KernelRidge
+
+X = np.random.default_rng(0).standard_normal((12_000, 10))
+model = KernelRidge(1e-2, kernel=Matern(3.0, nu=0.5), max_iter=2, random_state=0)
+warnings.simplefilter("ignore")  # two iterations do not converge
+with config_context(working_memory=64):
+    model.set_params(solver="pcg").fit(X[:2000], X[:2000, 0])
+    before = start()
+    model.fit(X, X[:, 0])
+print(status("VmHWM") - before)
+"""
+SINGULAR = """
+import warnings
+
+import numpy as np
+
+from gpkern import KernelRidge
+
+X = np.random.default_rng(0).standard_normal((1500, 4))
+warnings.simplefilter("ignore")
+KernelRidge(alpha=0).fit(X[:300], X[:300, 0])
+before = start()
+KernelRidge(alpha=0).fit(X, X[:, 0])
+print((status("VmHWM") - before) / (8 * 1500**2 / 2**20))
+"""
+
+
 def peak_of(script):
     """What the script prints: its peak above what it held at the start, in MB."""
     done = subprocess.run(
@@ -85,6 +119,16 @@ pytestmark = [
 def test_peak_memory(Z):
     """60,000 rows: the matrix would take 14.4 GB, or 4.8."""
     assert peak_of(SCRIPT.replace("{Z}", Z)) < 300
+
+
+def test_conjugate_gradients():
+    """The preconditioner takes 32 MB; the columns that it is of would take 80 each."""
+    assert peak_of(RIDGE) < 120
+
+
+def test_singular_matrix():
+    """A matrix and its eigenvectors, 18 MB each."""
+    assert peak_of(SINGULAR) < 2.7
 
 
 def test_rows_larger_than_the_budget_are_streamed():

@@ -188,6 +188,18 @@ class TestInputs:
         model.fit(sparse.csr_array(X), y)
         assert_allclose(model.predict(X_test), dense.predict(X_test), atol=1e-7)
 
+    @pytest.mark.parametrize("solver", ["pcg", "cholesky"])
+    def test_sparse_centers(self, data, solver):
+        X, y, X_test = data
+        options = {"kernel": "rbf", "solver": solver, "tol": 1e-12}
+        dense = KernelRidge(n_centers=X[:20], **options).fit(X, y).predict(X_test)
+        for rows in (X, sparse.csr_array(X)):
+            for convert in (sparse.csr_array, sparse.coo_matrix):
+                model = KernelRidge(n_centers=convert(X[:20]), **options).fit(rows, y)
+                assert_allclose(model.predict(X_test), dense, atol=1e-6)
+        with pytest.raises(ValueError, match="needs shape"):
+            KernelRidge(n_centers=sparse.csr_array(X[:20, :3])).fit(X, y)
+
     def test_fortran_order_and_steps(self, data):
         X, y, X_test = data
         wide = np.zeros((140, 8))
@@ -296,9 +308,18 @@ class TestSingular:
 
     def test_linear(self, data):
         X, y, X_test = data
-        model = KernelRidge(alpha=0).fit(X, y)
         expected = X_test @ np.linalg.lstsq(X, y, rcond=None)[0]
+        with pytest.warns(UserWarning, match="Singular matrix in solving dual"):
+            model = KernelRidge(alpha=0).fit(X, y)
         assert_allclose(model.predict(X_test), expected, atol=1e-8)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_linear_with_conjugate_gradients(self, data, dtype):
+        X, y, X_test = (a.astype(dtype) for a in data)
+        expected = X_test @ np.linalg.lstsq(X, y, rcond=None)[0]
+        with pytest.warns(ConvergenceWarning, match="use a larger alpha"):
+            model = KernelRidge(alpha=0, solver="pcg", random_state=0).fit(X, y)
+        assert_allclose(model.predict(X_test), expected, atol=1e-4)
 
     def test_repeated_rows_average_their_targets(self):
         for seed in range(20):
@@ -306,9 +327,11 @@ class TestSingular:
             X = rng.normal(size=(20, 3))
             y = rng.normal(size=20)
             model = KernelRidge(alpha=0, kernel="laplacian", gamma=1.0)
-            model.fit(np.r_[X, X], np.r_[y, y + 0.5])
+            with pytest.warns(UserWarning, match="Singular matrix"):
+                model.fit(np.r_[X, X], np.r_[y, y + 0.5])
             assert_allclose(model.predict(X), y + 0.25, atol=1e-6)
 
+    @pytest.mark.filterwarnings("error")
     def test_regular_matrix_is_interpolated(self, data):
         X, y, _ = data
         model = KernelRidge(alpha=0, kernel="laplacian").fit(X, y)
@@ -438,6 +461,19 @@ class TestSolvers:
         assert_allclose(of_rows.predict(X_test), full.predict(X_test), atol=1e-6)
         of_share = KernelRidge(0.1, kernel="rbf", n_centers=1.0).fit(X, Y)
         assert of_share.X_fit_.shape == X.shape
+
+    def test_wide_kernel_in_float32(self):
+        """The centres' matrix has fewer digits than float32 products lose."""
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((1500, 4))
+        y = np.sin(2 * X[:, 0]) + X[:, 1] ** 2 + 0.1 * rng.standard_normal(1500)
+        options = {"kernel": "rbf", "gamma": 1e-4, "n_centers": 200, "random_state": 0}
+        exact = KernelRidge(1e-3, solver="cholesky", **options).fit(X, y).score(X, y)
+        X = X.astype(np.float32)
+        for solver, slack in (("pcg", 0.03), ("cholesky", 0.01)):
+            model = KernelRidge(1e-3, solver=solver, **options).fit(X, y)
+            assert model.dual_coef_.dtype == np.float32
+            assert model.score(X, y) > exact - slack
 
     @pytest.mark.parametrize("n_centers, expected", [(7, 7), (0.25, 100), (1e-9, 1)])
     def test_number_of_centers(self, problem, n_centers, expected):
