@@ -25,7 +25,10 @@ class KernelRidge(MultiOutputMixin, RegressorMixin, _Ridge):
     kernel : str, Kernel or callable, default="linear"
         A name of `sklearn.metrics.pairwise.pairwise_kernels`; a scikit-learn or
         gpkern kernel object; "precomputed"; or a function of two single rows that
-        returns a number, as in scikit-learn.
+        returns a number, as in scikit-learn. A
+        `~sklearn.gaussian_process.kernels.WhiteKernel` in it adds to `alpha` where all
+        rows carry coefficients, and does nothing where chosen centers do: no row is
+        the same sample as a center.
     gamma : float, "scale" or None, default=None
         Of kernels given by name. None is scikit-learn's default, ``1 / n_features``
         for most; "scale" is ``1 / (n_features * X.var())``.
@@ -34,20 +37,27 @@ class KernelRidge(MultiOutputMixin, RegressorMixin, _Ridge):
     coef0 : float, default=1.0
         Constant of the polynomial and sigmoid kernels.
     kernel_params : dict, default=None
-        Keyword arguments of a callable kernel.
+        Keyword arguments of a callable kernel; other kernels take none.
     length_scale : float, array-like, "median", "scale" or None, default=None
         Sets the kernel's length scale, in the units of X. "median" is the median
         Euclidean distance between pairs of at most 1,000 rows.
     solver : {"auto", "cholesky", "pcg"}, default="auto"
-        "cholesky" factors the matrix. "pcg" runs preconditioned conjugate gradients
-        in memory linear in the rows; with centres this is Falkon. "auto" takes
-        "cholesky" while two copies of the matrix fit scikit-learn's
-        ``working_memory`` and there are no centres. `solver_` says what was taken.
-    n_centers : int, float, array of shape (n_centers, n_features), default=None
+        "cholesky" factors the matrix, in float64 and in place; one that is singular
+        to rounding takes a second matrix and gives the least-squares solution of
+        smallest norm. "pcg" runs preconditioned conjugate gradients on a matrix that
+        is never formed, beside a preconditioner of at most half of scikit-learn's
+        ``working_memory`` (or 50 columns); with centres this is Falkon, whose memory
+        is two matrices of the centres. "auto" takes "cholesky" while two copies of
+        the matrix fit ``working_memory`` and there are no centres. `solver_` says
+        what was taken.
+    n_centers : int, float, array-like or CSR matrix, default=None
         Rows that carry coefficients: None for all, a number or a share of the rows
-        drawn at random, or the centres themselves.
+        drawn at random, or the centres themselves, of shape
+        ``(n_centers, n_features)``.
     tol : float, default=None
-        Relative residual at which "pcg" stops: 1e-9, and 1e-5 for float32 data.
+        Relative residual at which "pcg" stops: 1e-9, and 1e-5 for float32 data. With
+        centres, float32 products resolve penalties down to roughly 1e-6 times the
+        number of rows; smaller ones need float64 data or "cholesky".
     max_iter : int, default=200
         Limit of the iterations of "pcg".
     device : {None, "cpu", "cuda", "cuda:N"}, default=None
@@ -78,6 +88,8 @@ class KernelRidge(MultiOutputMixin, RegressorMixin, _Ridge):
     -----
     ConvergenceWarning
         When "pcg" ends above `tol`.
+    UserWarning
+        When "cholesky" meets a matrix that is singular to rounding.
 
     See Also
     --------
@@ -148,17 +160,39 @@ class KernelRidge(MultiOutputMixin, RegressorMixin, _Ridge):
 class KernelRidgeClassifier(ClassifierMixin, _Ridge):
     """Kernel ridge regression on class indicators of -1 and 1.
 
-    The kernel counterpart of `sklearn.linear_model.RidgeClassifier`; parameters as
-    in `KernelRidge`.
+    The kernel counterpart of `sklearn.linear_model.RidgeClassifier`. `KernelRidge` says
+    more of the parameters.
 
     Parameters
     ----------
     alpha : float, default=1.0
         Penalty on the squared norm of the function.
-    kernel, gamma, degree, coef0, kernel_params, length_scale
-        The kernel; see `KernelRidge`.
-    solver, n_centers, tol, max_iter, device, random_state, verbose
-        The solution; see `KernelRidge`.
+    kernel : str, Kernel or callable, default="linear"
+        A name, a kernel object, "precomputed" or a function of two single rows.
+    gamma : float, "scale" or None, default=None
+        Of kernels given by name.
+    degree : float, default=3
+        Degree of the polynomial kernel.
+    coef0 : float, default=1.0
+        Constant of the polynomial and sigmoid kernels.
+    kernel_params : dict, default=None
+        Keyword arguments of a callable kernel; other kernels take none.
+    length_scale : float, array-like, "median", "scale" or None, default=None
+        Sets the kernel's length scale, in the units of X.
+    solver : {"auto", "cholesky", "pcg"}, default="auto"
+        A factor of the matrix, or conjugate gradients without it.
+    n_centers : int, float, array-like or CSR matrix, default=None
+        Rows that carry coefficients: all, a number, a share, or the centres.
+    tol : float, default=None
+        Relative residual at which "pcg" stops: 1e-9, and 1e-5 for float32 data.
+    max_iter : int, default=200
+        Limit of the iterations of "pcg".
+    device : {None, "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows the data.
+    random_state : int, RandomState or None, default=None
+        Draws centres, preconditioner columns and the rows of the median heuristic.
+    verbose : int, default=0
+        Print what was solved, and how.
 
     Attributes
     ----------
@@ -166,8 +200,18 @@ class KernelRidgeClassifier(ClassifierMixin, _Ridge):
         Labels.
     dual_coef_ : ndarray of shape (n_centers,) or (n_centers, n_classes)
         Coefficient of each centre; one column for two classes.
-    X_fit_, kernel_, solver_, n_iter_, n_features_in_, feature_names_in_
-        See `KernelRidge`.
+    X_fit_ : array of shape (n_centers, n_features)
+        The centres; the training rows when there are no others.
+    kernel_ : Kernel
+        The kernel with its numbers.
+    solver_ : str
+        "cholesky" or "pcg".
+    n_iter_ : int
+        Iterations of "pcg".
+    n_features_in_ : int
+        Number of columns in fit.
+    feature_names_in_ : ndarray of str
+        Names of the columns, when X had them.
 
     See Also
     --------
