@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..kernels.opaque import transposed
 from . import codegen, metrics, parallel
 from .points import Points, centre_of
-from .recipes import OpaqueRecipe, Recipe, SparseRecipe, Transposed
+from .recipes import OpaqueRecipe, Recipe, SparseRecipe
 
 # Rows of a task: a multiple of every block's height and width.
 STRIP = 192
@@ -70,10 +71,7 @@ class Matrix:
         out = object.__new__(Matrix)
         out.__dict__.update(self.__dict__)
         out.X, out.Z, out.shape = self.Z, self.X, self.shape[::-1]
-        if isinstance(self.opaque, Transposed):
-            out.opaque = self.opaque.kernel
-        elif self.opaque is not None:
-            out.opaque = Transposed(self.opaque)
+        out.opaque = transposed(self.opaque)
         return out
 
     def _points(self, source, centre, name="X"):

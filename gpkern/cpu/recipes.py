@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from scipy import sparse
 
@@ -190,26 +187,6 @@ class SparseRecipe:
     def diagonal(self, lo, hi):
         """k(x, x) of rows ``lo:hi``."""
         return self.program.diagonal(hi - lo, lambda scale: self.X.norms(scale, lo, hi))
-
-
-@dataclass(frozen=True, eq=False)
-class Transposed:
-    """An opaque kernel with its roles swapped, as one that is not symmetric needs."""
-
-    kernel: Any
-
-    @property
-    def on_host(self):
-        """As the kernel's own."""
-        return self.kernel.on_host
-
-    def block(self, X, Z):
-        """Matrix of shape (len(X), len(Z))."""
-        return self.kernel.block(Z, X).T
-
-    def diagonal(self, X):
-        """k(x, x) for each row."""
-        return self.kernel.diagonal(X)
 
 
 class OpaqueRecipe:

@@ -13,8 +13,10 @@ import cupy as cp
 import numpy as np
 
 from ..cpu.points import View, check_signs
-from . import codegen, runtime
+from ..kernels.opaque import transposed
+from . import codegen, compiler, plans, runtime
 from .points import Points, centre_of
+from .reducer import Reducer
 
 # Up to this many columns a distance is computed from differences.
 DIRECT_COLUMNS = 24
@@ -48,17 +50,24 @@ def _on_device(method):
 
 
 class Matrix:
-    """K(X, Z) on a GPU; see `gpkern.cpu.matrix.Matrix` for the parameters."""
+    """K(X, Z) on a GPU; see `gpkern.cpu.matrix.Matrix` for the parameters.
 
-    def __init__(self, program, opaque, X, Z, dtype, budget, other=None):
-        self.program, self.opaque = program, opaque
+    Products and log-sum-exps go through the fused kernels where there is one for the
+    formula; tiles of K serve the rest.
+    """
+
+    def __init__(
+        self, program, opaque, X, Z, dtype, budget, precision="high", other=None
+    ):
+        self.program, self.opaque, self.precision = program, opaque, precision
         self.dtype = np.dtype(dtype)
         self.device_id = cp.cuda.runtime.getDevice()
         self.budget = int(budget or runtime.free_bytes() * 0.6)
         self.symmetric = Z is None
         if other is None:
             target = X if Z is None else Z
-            self.Z = self._points(target, centre_of(target))
+            name = "X" if Z is None else "Z"
+            self.Z = self._points(target, centre_of(target, name), name)
             self.tile_rows = self._tile_rows()
         else:
             self.Z, self.tile_rows = other.Z, other.tile_rows
@@ -74,7 +83,14 @@ class Matrix:
     def with_rows(self, X):
         """The matrix of other rows against the same Z."""
         return Matrix(
-            self.program, self.opaque, X, self.Z, self.dtype, self.budget, self
+            self.program,
+            self.opaque,
+            X,
+            self.Z,
+            self.dtype,
+            self.budget,
+            self.precision,
+            self,
         )
 
     def transposed(self):
@@ -82,11 +98,28 @@ class Matrix:
         out = object.__new__(Matrix)
         out.__dict__.update(self.__dict__)
         out.X, out.Z, out.shape = self.Z, self.X, self.shape[::-1]
+        out.opaque = transposed(self.opaque)
         return out
 
-    def _points(self, source, centre):
-        size = source.shape[0] * source.shape[1] * self.dtype.itemsize
-        return Points(source, self.dtype, centre, keep=size <= self.budget // 2)
+    def _points(self, source, centre, name="X"):
+        return Points(source, self.dtype, centre, self.budget, name)
+
+    def _reducer(self, program):
+        """The fused kernels for a formula, or None."""
+        if self.opaque is not None or self.dtype != np.float32:
+            return None
+        capability = compiler.properties(self.device_id)[2]
+        kind = plans.kind_of(program, self.X.shape[1], capability)
+        if kind is None or self.precision == "highest":
+            return None
+        diagonal = None
+        if self.symmetric:
+            n = self.shape[0]
+            diagonal = cp.asarray(self._diagonal(0, n, program)).astype(np.float32)
+        # Tiles and launches shrink together when memory runs out.
+        launch = min(plans.LAUNCH_ROWS, 64 * self.tile_rows)
+        parts = 1 if self.precision == "medium" else 2
+        return Reducer(program, self.X, self.Z, kind, parts, diagonal, launch)
 
     # ------------------------------------------------------------------ tiles
 
@@ -170,6 +203,9 @@ class Matrix:
     def matmat(self, V):
         """K @ V, shape (n, c)."""
         V = cp.ascontiguousarray(cp.asarray(V, dtype=self.dtype))
+        reducer = self._reducer(self.program)
+        if reducer is not None and V.size:
+            return reducer.matmat(V)
         if self.symmetric and self.shape[0] > self.tile_rows and self._by_product:
             return self._symmetric_matmat(V)
         out = cp.empty((self.shape[0], V.shape[1]), self.dtype)
@@ -205,6 +241,11 @@ class Matrix:
         """``K.T @ U`` and ``U = weights * (K @ V - targets)``, K computed once."""
         n, m = self.shape
         V = cp.ascontiguousarray(cp.asarray(V, dtype=self.dtype))
+        reducer = self._reducer(self.program)
+        if reducer is not None and V.size:
+            targets, weights = self._as_operand(targets), self._as_operand(weights)
+            U = reducer.matmat(V, targets, weights)
+            return self.transposed().matmat(U), U
         share = self.budget // (4 * m * self.dtype.itemsize)
         height = int(max(1, min(self.tile_rows, n, share)))
         U = cp.empty((n, V.shape[1]), self.dtype)
@@ -222,12 +263,21 @@ class Matrix:
             total += K.T @ u
         return total.astype(self.dtype), U
 
+    def _as_operand(self, array):
+        if array is None:
+            return None
+        return cp.ascontiguousarray(cp.asarray(array, dtype=self.dtype))
+
     @_on_device
     def logsumexp(self, log_weights=None):
         """Row log-sum-exp of log K + log_weights, shape (n,), float64."""
         n, m = self.shape
         logw = cp.zeros(m) if log_weights is None else cp.asarray(log_weights)
         logw = logw.astype(self.dtype)
+        if self.opaque is None and m > 0:
+            reducer = self._reducer(self.program.log)
+            if reducer is not None:
+                return reducer.logsumexp(logw)
         out = cp.empty(n)
         buffer = self._buffer()
         program = self.program.log if self.opaque is None else self.opaque

@@ -7,6 +7,8 @@ import numpy as np
 from scipy import sparse
 
 from .._device import is_cupy
+from ..cpu.points import read
+from .packed import pack
 
 # (x - centre) * factor, the difference in float64: the offset may be large.
 _shift_scale = cp.ElementwiseKernel(
@@ -27,11 +29,48 @@ class Points:
     that is copied part by part.
     """
 
-    def __init__(self, source, dtype, centre, keep):
-        self.source, self.dtype, self.centre, self.keep = source, dtype, centre, keep
+    def __init__(self, source, dtype, centre, budget, name="X"):
+        self.source, self.dtype, self.centre = source, dtype, centre
+        self.name = name
         self.shape = source.shape
+        self.budget = budget
+        self.keep = source.shape[0] * self._row_bytes() <= budget // 2
         self.is_sparse = sparse.issparse(source)
         self._kept = {}
+
+    def _row_bytes(self):
+        return self.shape[1] * np.dtype(self.dtype).itemsize
+
+    def chunk(self, limit):
+        """Rows to work on at a time, a multiple of 256: what the budget allows."""
+        if not self.keep:
+            limit = min(limit, self.budget // (8 * self._row_bytes()))
+        return max(256, -(-limit // 256) * 256)
+
+    def kept_once(self, key, make):
+        """``make()``, called once."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def kept(self, key, make, start, stop):
+        """``make(start, stop)``, called once where all rows are asked for and kept."""
+        if not (self.keep and start == 0 and stop == self.shape[0]):
+            return make(start, stop)
+        return self.kept_once(key, lambda: make(start, stop))
+
+    def packed(self, view, depth, parts, start, stop):
+        """`Packed` rows ``start:stop``; `start` is a multiple of 256."""
+
+        def make(start, stop):
+            centre = self.centre if view.centred else None
+            return pack(self.raw(start, stop), centre, view.scale, depth, parts)
+
+        if not self.keep:
+            return make(start, stop)
+        n = self.shape[0]
+        whole = self.kept(("packed", view, depth, parts), make, 0, n)
+        return whole if stop - start == n else whole.part(start, stop)
 
     def take(self, view, start, stop):
         """Rows ``start:stop`` in a view, and their squared norms."""
@@ -45,33 +84,32 @@ class Points:
 
     def raw(self, start, stop):
         """Rows as they came, on the GPU."""
-        rows = self.source[start:stop]
+        rows = read(self.source, start, stop, self.name)
         if self.is_sparse:
             rows = rows.toarray()
-        return cp.asarray(rows, dtype=self.dtype)
+        return cp.ascontiguousarray(cp.asarray(rows, dtype=self.dtype))
 
     def _prepare(self, view, start, stop):
-        rows = self.source[start:stop]
+        rows = read(self.source, start, stop, self.name)
         if self.is_sparse:
             rows = rows.toarray()
         rows = cp.asarray(rows if is_cupy(rows) else np.asarray(rows))
         d = self.shape[1]
-        centre = (
-            self.centre if view.centred and self.centre is not None else np.zeros(d)
-        )
-        factor = np.ones(d) if view.scale is None else 1.0 / np.array(view.scale)
+        centre = self.centre if view.centred else None
+        centre = cp.zeros(d) if centre is None else centre
+        factor = cp.ones(d)
+        if view.scale is not None:
+            factor = cp.asarray(1.0 / np.array(view.scale))
         out = cp.empty(rows.shape, self.dtype)
-        _shift_scale(rows, cp.asarray(centre), cp.asarray(factor), out)
+        _shift_scale(rows, centre, factor, out)
         norms = _sum_squares(out, axis=1)
         return (cp.ascontiguousarray(out.T) if view.columns else out), norms
 
 
-def centre_of(source, at_most=4096):
-    """Mean of a spread of rows, on the host."""
+def centre_of(source, name="X", at_most=4096):
+    """Mean of a spread of rows, float64, on the GPU; None for sparse rows."""
     if sparse.issparse(source):
         return None
     step = max(1, -(-source.shape[0] // at_most))
-    rows = source[::step]
-    if is_cupy(rows):
-        return rows.mean(axis=0, dtype=np.float64).get()
-    return np.asarray(rows, dtype=np.float64).mean(axis=0)
+    rows = read(source, 0, source.shape[0], name, step)
+    return cp.asarray(rows).mean(axis=0, dtype=np.float64)

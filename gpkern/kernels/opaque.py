@@ -100,3 +100,30 @@ class RowCallable:
             return np.shape(self.function(X, Z, **self.params)) == (1, 1)
         except Exception:
             return False
+
+
+@dataclass(frozen=True, eq=False)
+class Transposed:
+    """An opaque kernel with its roles swapped, as one that is not symmetric needs."""
+
+    kernel: Any
+
+    @property
+    def on_host(self):
+        """As the kernel's own."""
+        return self.kernel.on_host
+
+    def block(self, X, Z):
+        """Matrix of shape (len(X), len(Z))."""
+        return self.kernel.block(Z, X).T
+
+    def diagonal(self, X):
+        """k(x, x) for each row."""
+        return self.kernel.diagonal(X)
+
+
+def transposed(kernel):
+    """An opaque kernel with its roles swapped; None stays None."""
+    if kernel is None:
+        return None
+    return kernel.kernel if isinstance(kernel, Transposed) else Transposed(kernel)

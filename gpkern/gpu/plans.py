@@ -1,0 +1,194 @@
+"""Reductions over a kernel matrix in one CUDA kernel, K never in memory.
+
+Three kernels share the reductions: `direct` takes few columns by differences; `mma`
+takes inner products on tensor cores of any card since compute capability 8.0; `wgmma`
+is the fastest for wide rows on 9.0. See ``docs/engine.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from ..kernels import expr as ex
+
+# Rows of packed samples are padded to a multiple of every block's rows and columns.
+PADDING = 256
+# Functions too long to stand in a kernel many times over.
+HEAVY = ("matern", "log_matern")
+# Columns up to which quantities of a pair come from differences.
+DIRECT_COLUMNS = 8
+# Columns of V that one pass takes.
+MOST_OUTPUTS = {"direct": 8, "mma": 64, "wgmma": 32}
+# Columns of X from which wgmma is faster than mma.sync.
+WGMMA_COLUMNS = 64
+# Stages of mma's ring: more hide no more, and cost shared memory.
+MOST_STAGES = 3
+# Rows of one launch: bounds the memory of partial sums.
+LAUNCH_ROWS = 1 << 18
+# Slopes times squared norms below this lose no digit of a float32 kernel value to the
+# rounding of a distance made from inner products.
+SAFE_SLOPE = 4.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which kernel, and its sizes.
+
+    Attributes
+    ----------
+    kind : {"direct", "mma", "wgmma"}
+    rows, columns : int
+        Of K that a block takes at a time.
+    macros : dict
+        What the source leaves open.
+    threads, shared_bytes, blocks : int
+        Threads and shared memory of a block; blocks that a multiprocessor holds.
+    parts_per_split : int
+        Partial sums of one row that a split of the columns leaves.
+    """
+
+    kind: str
+    rows: int
+    columns: int
+    macros: dict = field(hash=False)
+    threads: int
+    shared_bytes: int
+    blocks: int
+    parts_per_split: int = 1
+
+
+def kind_of(program, d, capability):
+    """The kernel for a formula on d columns, or None: tiles must do.
+
+    Parameters
+    ----------
+    program : Program
+    d : int
+    capability : int
+        Of the GPU, such as 90.
+    """
+    heavy = any(op in HEAVY for _, op, _ in program.statements)
+    if capability < 80 or not program.pair_leaves or heavy:
+        return None
+    if d * len(program.pair_leaves) + len(program.row_leaves) <= DIRECT_COLUMNS:
+        return "direct"
+    leaf = program.pair_leaves[0]
+    one = len(program.pair_leaves) == 1 and leaf.metric in ("sqeuclidean", "dot")
+    norms = all(
+        leaf.metric == "dot" and v.scale == leaf.scale for v in program.row_leaves
+    )
+    if not (one and norms):
+        return None
+    return "wgmma" if capability == 90 and d >= WGMMA_COLUMNS else "mma"
+
+
+def depth_of(kind, d):
+    """Columns of a slab of packed rows."""
+    narrow = -(-d // 16) * 16 < -(-d // 32) * 32 and d < 128
+    return 16 if kind == "mma" and narrow else 32
+
+
+@lru_cache(maxsize=256)
+def plan(kind, d, outputs, parts, logsumexp, exact, shared_limit):
+    """Sizes for a kernel.
+
+    Parameters
+    ----------
+    kind : {"direct", "mma", "wgmma"}
+    d : int
+        Columns of the rows; for "direct" of all that PAIR reads.
+    outputs : int
+        Columns of V.
+    parts : {1, 2}
+        Half-precision numbers that make an entry.
+    logsumexp : bool
+    exact : bool
+        Whether distances far below the norms are computed again.
+    shared_limit : int
+        Bytes of shared memory that a block may have.
+    """
+    if kind == "direct":
+        return _plan_direct(d, outputs, logsumexp)
+    groups = 0 if outputs == 1 or logsumexp else -(-outputs // 8)
+    macros = {"PARTS": parts, "CG": groups, "LOGSUMEXP": int(logsumexp)}
+    macros["EXACT"] = int(exact)
+    width = max(1, groups * 8)
+    depth = depth_of(kind, d)
+    if kind == "wgmma":
+        columns = 256 if parts == 1 else 128
+        tile = 4 * (width * (columns + 8) + columns)
+        stage = (128 + columns) * depth * 2 * parts
+        stages = int(min(8, (shared_limit - 2048 - 2 * tile) // stage))
+        macros |= {"BN": columns, "KS": depth, "STAGES": stages}
+        shared = stages * stage + 2 * tile + 1024
+        return Plan(kind, 128, columns, macros, 384, shared, 1)
+    slabs = -(-d // depth)
+    if groups <= 2 and not exact:
+        rows, columns, wm, wn, blocks = 128, 128, 64, 64, 2
+    elif groups <= 2:  # the second look at pairs needs registers
+        rows, columns, wm, wn, blocks = 128, 64, 64, 32, 2
+    else:
+        rows, columns, wm, wn, blocks = 128, 64, 32, 32, 1
+    tile = 4 * (width * (columns + 8) + columns)
+    x_bytes, z_bytes = rows * depth * 2 * parts, columns * depth * 2 * parts
+    room = (shared_limit + 1024) // blocks - 1024
+    stays = slabs * x_bytes + 3 * z_bytes + 3 * tile <= room
+    stage = z_bytes + (0 if stays else x_bytes)
+    fixed = 3 * tile + (slabs * x_bytes if stays else 0)
+    stages = min(MOST_STAGES, (room - fixed) // stage)
+    if stages < 2:
+        blocks, room = 1, shared_limit
+        stages = min(MOST_STAGES, (room - fixed) // stage)
+    macros |= {"BM": rows, "BN": columns, "WM": wm, "WN": wn, "KS": depth}
+    macros |= {"STAGES": int(stages), "XSTAYS": int(stays), "BLOCKS": blocks}
+    threads = (rows // wm) * (columns // wn) * 32
+    shared = int(stages * stage + fixed)
+    return Plan(kind, rows, columns, macros, threads, shared, blocks, columns // wn)
+
+
+def _plan_direct(dim, outputs, logsumexp):
+    c = 1 if logsumexp or outputs == 1 else 4 if outputs <= 4 else 8
+    if dim <= 4:
+        tm, tn = (8, 32) if c == 1 else (8, 16) if c == 4 else (4, 16)
+    else:
+        tm, tn = (4, 16) if c < 8 else (4, 8)
+    blocks = 2 if dim * c <= 16 else 1
+    macros = {"TM": tm, "TN": tn, "C": c, "BLOCKS": blocks, "LOGSUMEXP": int(logsumexp)}
+    return Plan("direct", 16 * tm, 16 * tn, macros, 256, 0, blocks)
+
+
+def slope(program):
+    """|d k / d s| where two rows meet, s their squared distance, k scaled to 1 there.
+
+    Of a logarithm, whose errors are absolute, as it is.
+    """
+    leaf = next(v for v in program.pair_leaves if v.metric == "sqeuclidean")
+    at = {leaf: np.float64(0.0)}
+    with np.errstate(all="ignore"):
+        value = abs(float(ex.evaluate(program.expr, at)))
+        change = ex.evaluate(ex.diff(program.expr, ex.Expr("leaf", (), leaf)), at)
+    out = abs(float(change)) / (min(value, 1.0) or 1.0)
+    return out if math.isfinite(out) else math.inf
+
+
+def splits(row_blocks, tiles, plan, processors):
+    """Into how many parts to cut the columns, so that all multiprocessors work.
+
+    Returns
+    -------
+    count, tiles_per_split : int
+    """
+    slots = processors * plan.blocks
+    best, best_time = 1, math.inf
+    for count in range(1, min(tiles, 64) + 1):
+        each = -(-tiles // count)
+        # Waves of blocks, each as long as its tiles and some two more to start.
+        time = -(-row_blocks * count // slots) * (each + 2)
+        if time < 0.98 * best_time:
+            best, best_time = count, time
+    each = -(-tiles // best)
+    return -(-tiles // each), each

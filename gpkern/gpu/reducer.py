@@ -1,0 +1,259 @@
+"""Launches of the fused kernels for one kernel matrix."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import cupy as cp
+import numpy as np
+
+from ..cpu.points import View, check_signs
+from . import compiler, fast, packed, plans, sources
+
+NOTHING = np.uintp(0)
+
+
+def _or_nothing(array):
+    return NOTHING if array is None else array
+
+
+class Reducer:
+    """Reductions over K(X, Z) or K(X, X), or over its logarithm.
+
+    Parameters
+    ----------
+    program : Program
+    X, Z : Points
+    kind : {"direct", "mma", "wgmma"}
+        From `plans.kind_of`.
+    parts : {1, 2}
+        2 for float32 accuracy, 1 for that of TF32.
+    diagonal : array of shape (n,), float32, or None
+        Entries on the diagonal of the symmetric matrix.
+    launch_rows : int
+        Rows of one launch, at most; a multiple of 256.
+    """
+
+    def __init__(self, program, X, Z, kind, parts, diagonal, launch_rows):
+        self.program, self.X, self.Z, self.kind = program, X, Z, kind
+        self.parts, self.diagonal, self.launch_rows = parts, diagonal, launch_rows
+        self.processors, self.shared, _ = compiler.properties(
+            cp.cuda.runtime.getDevice()
+        )
+        self.params = Z.kept_once(("numbers", program), self._numbers)
+
+    def _numbers(self):
+        numbers = fast.simplified(self.program)[1].astype(np.float32)
+        return cp.asarray(np.append(numbers, np.float32(0)))
+
+    # -------------------------------------------------------------- the reductions
+
+    def matmat(self, V, targets=None, weights=None):
+        """``weights * (K @ V - targets)``, shape (n, c), float32."""
+        n, c = self.X.shape[0], V.shape[1]
+        out = cp.empty((n, c), np.float32)
+        most = plans.MOST_OUTPUTS[self.kind]
+        for first in range(0, c, most):
+            count = min(most, c - first)
+            plan = self._plan(count, False)
+            for i0, i1, x in self._row_chunks():
+                parts = [
+                    self._launch(plan, x, i0, i1, j0, j1, z, V, first, count)
+                    for j0, j1, z in self._column_chunks(plan)
+                ]
+                self._sum(parts, plan, i0, i1, first, count, targets, weights, out)
+        return out
+
+    def logsumexp(self, log_weights):
+        """Row log-sum-exp, float64; `program` is the logarithm of the kernel."""
+        out = cp.empty(self.X.shape[0])
+        plan = self._plan(1, True)
+        logw = log_weights.reshape(-1, 1)
+        for i0, i1, x in self._row_chunks():
+            parts = [
+                self._launch(plan, x, i0, i1, j0, j1, z, logw, 0, 1)
+                for j0, j1, z in self._column_chunks(plan)
+            ]
+            parts = parts[0] if len(parts) == 1 else cp.concatenate(parts)
+            function = compiler.function(
+                sources.complete("operands.cu"), "logsumexp_parts"
+            )
+            rows = i1 - i0
+            function(
+                (-(-rows // 128),),
+                (128,),
+                (parts, _i(parts.shape[0]), _i(parts.shape[1]), _i(rows), out[i0:i1]),
+            )
+        return out
+
+    # ------------------------------------------------------------------- the parts
+
+    def _plan(self, outputs, logsumexp):
+        return plans.plan(
+            self.kind,
+            self._dim,
+            outputs,
+            self.parts,
+            logsumexp,
+            self._exact,
+            self.shared,
+        )
+
+    @property
+    def _dim(self):
+        d = self.X.shape[1]
+        if self.kind != "direct":
+            return d
+        return d * len(self.program.pair_leaves) + len(self.program.row_leaves)
+
+    def _row_chunks(self):
+        n, height = self.X.shape[0], self.X.chunk(self.launch_rows)
+        for i0 in range(0, n, height):
+            i1 = min(i0 + height, n)
+            yield i0, i1, self._rows(self.X, i0, i1)
+
+    def _column_chunks(self, plan):
+        m, width = self.Z.shape[0], self.Z.chunk(self.Z.shape[0])
+        for j0 in range(0, m, width):
+            j1 = min(j0 + width, m)
+            yield j0, j1, self._columns(plan, j0, j1)
+
+    def _rows(self, side, i0, i1):
+        if self.kind == "direct":
+            return self._direct_columns(side, "norm_x", i0, i1)
+        return self._packed(side, i0, i1)
+
+    def _packed(self, side, start, stop):
+        view = View.of(self.program.pair_leaves[0])
+        depth = plans.depth_of(self.kind, self.X.shape[1])
+        return side.packed(view, depth, self.parts, start, stop)
+
+    def _columns(self, plan, j0, j1):
+        if self.kind != "direct":
+            return self._packed(self.Z, j0, j1)
+        key = ("tiles", self.program.leaf_key, plan.columns)
+
+        def make(start, stop):
+            columns = self._direct_columns(self.Z, "norm_z", start, stop)
+            return packed.tiles_of(columns, plan.columns)
+
+        return self.Z.kept(key, make, j0, j1)
+
+    def _direct_columns(self, side, norm, start, stop):
+        """All that PAIR reads of one side, as columns: shape (dim, stop - start)."""
+        found = []
+        for leaf in self.program.pair_leaves:
+            columns, _ = side.take(View.of(leaf, columns=True), start, stop)
+            check_signs(leaf, columns)
+            found.append(columns)
+        for leaf in self.program.row_leaves:
+            norms = side.take(View(leaf.scale), start, stop)[1]
+            found.append((norms if leaf.metric == norm else norms * 0)[None, :])
+        out = found[0] if len(found) == 1 else cp.concatenate(found)
+        return cp.ascontiguousarray(out)
+
+    @cached_property
+    def _exact(self):
+        """Whether distances far below the norms must be computed again."""
+        program = self.program
+        if self.kind == "direct" or program.pair_leaves[0].metric == "dot":
+            return False
+        if program.is_rough or not self.Z.keep:
+            return True
+        z = self._packed(self.Z, 0, self.Z.shape[0])
+        slope = self.Z.kept_once(("slope", program), lambda: plans.slope(program))
+        return slope * z.largest_norm > plans.SAFE_SLOPE
+
+    def _launch(self, plan, x, i0, i1, j0, j1, z, V, first, count):
+        """Parts of one chunk of rows against one chunk of columns."""
+        n, m = i1 - i0, j1 - j0
+        row_blocks, tiles = -(-n // plan.rows), -(-m // plan.columns)
+        count_splits, each = plans.splits(row_blocks, tiles, plan, self.processors)
+        padded = row_blocks * plan.rows
+        logsumexp = bool(plan.macros["LOGSUMEXP"])
+        diagonal = None
+        if self.diagonal is not None and i0 < j1 and j0 < i1:
+            diagonal = self.diagonal[i0:i1]
+        macros = plan.macros | {"DIAGONAL": int(diagonal is not None)}
+        width = plan.macros.get("C") or max(1, 8 * plan.macros["CG"])
+        shape = (count_splits * plan.parts_per_split, padded, 2 if logsumexp else width)
+        out = cp.empty(shape)
+        operand = self._lay_out(
+            plan, V[j0:j1], first, count, z, tiles, width, logsumexp
+        )
+        source = sources.reduction(
+            self.kind, self.program, self.X.shape[1], plan.columns
+        )
+        if self.kind == "direct":
+            arguments = (x, z, operand, self.params, _or_nothing(diagonal), out)
+            arguments += (_i(n), np.int64(x.shape[1]), _i(i0 - j0))
+        else:
+            arguments = (x.data, z.data, x.norms, operand, x.scale, z.scale)
+            arguments += (self.params, x.rows, z.rows, _or_nothing(z.factor))
+            arguments += (_or_nothing(diagonal), out, _i(n), _i(m))
+            d = self.X.shape[1]
+            arguments += (_i(d), _i(i0 - j0), _i(-(-d // plan.macros["KS"])))
+        function = compiler.function(source, "reduce", **macros)
+        if plan.shared_bytes > 48 << 10:
+            function.max_dynamic_shared_size_bytes = plan.shared_bytes
+            function.preferred_shared_memory_carveout = 100
+        function(
+            (row_blocks, count_splits),
+            (plan.threads,),
+            (*arguments, _i(tiles), _i(each), _i(padded)),
+            shared_mem=plan.shared_bytes,
+        )
+        return out
+
+    def _lay_out(self, plan, V, first, count, z, tiles, width, logsumexp):
+        """V in tiles, with the norms of Z beside it where the kernel reads them."""
+        direct = self.kind == "direct"
+        stride = plan.columns + (0 if direct else 8)
+        size = width * stride + (0 if direct else plan.columns)
+        out = cp.empty((tiles, size), np.float32)
+        function = compiler.function(sources.complete("operands.cu"), "lay_out")
+        function(
+            (min(4096, -(-out.size // 256)),),
+            (256,),
+            (
+                V,
+                _i(V.shape[0]),
+                _i(V.shape[1]),
+                _i(first),
+                _i(count),
+                _i(width),
+                _i(plan.columns),
+                _i(stride),
+                np.float32(-np.inf if logsumexp else 0.0),
+                NOTHING if direct else z.norms,
+                out,
+                _i(tiles),
+            ),
+        )
+        return out
+
+    def _sum(self, parts, plan, i0, i1, first, count, targets, weights, out):
+        parts = parts[0] if len(parts) == 1 else cp.concatenate(parts)
+        rows, c = i1 - i0, out.shape[1]
+        function = compiler.function(sources.complete("operands.cu"), "sum_parts")
+        function(
+            (min(4096, -(-rows * count // 256)),),
+            (256,),
+            (
+                parts,
+                _i(parts.shape[0]),
+                _i(parts.shape[1]),
+                _i(parts.shape[2]),
+                _i(rows),
+                _i(c),
+                _i(first),
+                _i(count),
+                NOTHING if targets is None else targets[i0:i1],
+                NOTHING if weights is None else weights[i0:i1],
+                out[i0:i1],
+            ),
+        )
+
+
+def _i(number):
+    return np.int32(number)
