@@ -15,11 +15,8 @@ import numpy as np
 from scipy import sparse
 
 from ..operator import make_operator
-from .least_squares import (
-    conjugate_gradients,
-    nystrom_preconditioner,
-    preconditioner_rank,
-)
+from .least_squares import conjugate_gradients
+from .nystrom import nystrom_preconditioner, preconditioner_rank
 from .preconditioner import MAX_BATCH, Preconditioner, Rank, fit_preconditioner
 
 

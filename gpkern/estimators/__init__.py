@@ -1,6 +1,7 @@
 """scikit-learn estimators: validate, run an algorithm, keep its results."""
 
-from ._eigenpro import EigenProClassifier, EigenProRegressor
+from ._eigenpro import EigenProRegressor
+from ._eigenpro_classifier import EigenProClassifier
 from ._kernel_ridge import KernelRidge, KernelRidgeClassifier
 
 __all__ = [

@@ -17,7 +17,7 @@ from .._validation import working_dtype
 from ..algorithms.eigenpro import Options, assemble
 from ..algorithms.training import DivergenceError, RowSource, Rule, train
 from ._door import check_same_namespace, choose_device, to_numpy_or_cupy
-from ._linear_prediction import kernel_of, pick_centers, predict_linear, take_centers
+from ._linear_prediction import choose_centers, kernel_of, predict_linear
 from ._parameters import AT_LEAST_ONE, CENTERS, KERNEL, RUN
 
 # "auto" stops early above this many rows, where a held-out part can be spared.
@@ -55,6 +55,7 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         coef0=1.0,
         kernel_params=None,
         n_centers=None,
+        center_sampling="uniform",
         n_epochs=10,
         batch_size="auto",
         n_eigencomponents="auto",
@@ -75,6 +76,7 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         self.coef0 = coef0
         self.kernel_params = kernel_params
         self.n_centers = n_centers
+        self.center_sampling = center_sampling
         self.n_epochs = n_epochs
         self.batch_size = batch_size
         self.n_eigencomponents = n_eigencomponents
@@ -217,8 +219,7 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         else:
             sample = data.sample(200_000, random_state)
             kernel = kernel_of(self, sample)
-            rows, given = pick_centers(self.n_centers, data, random_state)
-            centers = take_centers(data, rows, given, device)
+            centers = choose_centers(self, kernel, data, device, random_state)
             if centers is None and stream:
                 centers = data.all_rows()
             if centers is None and data.in_runs:

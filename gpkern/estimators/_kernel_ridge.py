@@ -54,6 +54,11 @@ class KernelRidge(MultiOutputMixin, RegressorMixin, _Ridge):
         Rows that carry coefficients: None for all, a number or a share of the rows
         drawn at random, or the centres themselves, of shape
         ``(n_centers, n_features)``.
+    center_sampling : {"uniform", "leverage"}, default="uniform"
+        How rows are drawn as centers. "leverage" prefers rows that the others do not
+        explain, by approximate ridge leverage scores: a lower error from as many
+        centers where some rows are rare, for some passes over the rows against 1,000
+        of them.
     tol : float, default=None
         Relative residual at which "pcg" stops: 1e-9, and 1e-5 for float32 data. With
         centres, float32 products resolve penalties down to roughly 1e-6 times the
@@ -183,6 +188,8 @@ class KernelRidgeClassifier(ClassifierMixin, _Ridge):
         A factor of the matrix, or conjugate gradients without it.
     n_centers : int, float, array-like or CSR matrix, default=None
         Rows that carry coefficients: all, a number, a share, or the centres.
+    center_sampling : {"uniform", "leverage"}, default="uniform"
+        How rows are drawn as centers; "leverage" prefers rare rows.
     tol : float, default=None
         Relative residual at which "pcg" stops: 1e-9, and 1e-5 for float32 data.
     max_iter : int, default=200

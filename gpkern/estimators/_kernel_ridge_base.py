@@ -24,7 +24,7 @@ from ._door import (
     choose_device,
     to_numpy_or_cupy,
 )
-from ._linear_prediction import kernel_of, pick_centers, predict_linear, take_centers
+from ._linear_prediction import choose_centers, kernel_of, predict_linear
 from ._parameters import AT_LEAST_ONE, CENTERS, KERNEL, RUN
 
 
@@ -55,6 +55,7 @@ class _Ridge(BaseEstimator):
         length_scale=None,
         solver="auto",
         n_centers=None,
+        center_sampling="uniform",
         tol=None,
         max_iter=200,
         device=None,
@@ -70,6 +71,7 @@ class _Ridge(BaseEstimator):
         self.length_scale = length_scale
         self.solver = solver
         self.n_centers = n_centers
+        self.center_sampling = center_sampling
         self.tol = tol
         self.max_iter = max_iter
         self.device = device
@@ -138,9 +140,9 @@ class _Ridge(BaseEstimator):
     def _solve(self, X, Y, alpha, weights, device):
         random_state = check_random_state(self.random_state)
         kernel = kernel_of(self, X)
-        rows, given = pick_centers(self.n_centers, X, random_state)
         data = RowSource(X, Y, device)
-        centers, X = take_centers(data, rows, given, device), data.X
+        centers = choose_centers(self, kernel, data, device, random_state)
+        X = data.X
         has_centers = centers is not None
         self.solver_ = self._choose_solver(X.shape[0], has_centers)
         # float32 data is solved to what float32 products can resolve.

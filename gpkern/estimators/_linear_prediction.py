@@ -9,6 +9,7 @@ from scipy import sparse
 
 from .._device import is_cupy
 from .._validation import check_rows
+from ..algorithms.landmarks import leverage_rows
 from ..kernels.resolve import resolve_kernel
 from ..operator import make_operator
 from ._door import ArrayKind, check_predict_X, choose_device, to_numpy_or_cupy
@@ -38,37 +39,40 @@ def predict_linear(estimator, X, centers, coef):
     return operator @ device.put(coef), kind, device
 
 
-def pick_centers(n_centers, X, random_state):
-    """Centres of a model: row numbers, or rows given by the user.
+def choose_centers(estimator, kernel, data, device, random_state):
+    """Centres of a model, on the device; None for all rows.
 
     Parameters
     ----------
-    n_centers : None, int, float, array or CSR matrix of shape (p, d)
-        None: all rows. A float is a share of the rows.
-    X : array of shape (n, d)
+    estimator : estimator
+        Its ``n_centers`` and ``center_sampling`` count.
+    kernel : Kernel or callable
+    data : RowSource
+    device : Device
     random_state : RandomState
 
     Returns
     -------
-    rows : ndarray of int or None
-        None for given centres, or for all rows.
-    given : array or None
+    array or CSR matrix of shape (p, d), or None
     """
-    n = X.shape[0]
-    if n_centers is None:
-        return None, None
-    if np.ndim(n_centers):
-        return None, _given_centers(n_centers, X.shape[1])
-    is_count = isinstance(n_centers, Integral)
-    count = int(n_centers) if is_count else max(1, round(n_centers * n))
+    n, wanted = len(data), estimator.n_centers
+    if wanted is None:
+        return None
+    if np.ndim(wanted):
+        given = _given_centers(wanted, data.shape[1])
+        return device.put(given.astype(data.dtype, copy=False))
+    is_count = isinstance(wanted, Integral)
+    count = int(wanted) if is_count else max(1, round(wanted * n))
     if not 1 <= count <= n:
         raise ValueError(
-            f"n_centers={n_centers} must be between 1 and the {n} training rows, or "
-            "a share of them in (0, 1]"
+            f"n_centers={wanted} must be between 1 and the {n} training rows, or a "
+            "share of them in (0, 1]"
         )
     if count == n:
-        return None, None
-    return np.sort(random_state.choice(n, count, replace=False)), None
+        return None
+    if estimator.center_sampling == "leverage":
+        return data.rows(leverage_rows(kernel, data, count, device, random_state))
+    return data.rows(np.sort(random_state.choice(n, count, replace=False)))
 
 
 def _given_centers(centers, n_features):
@@ -83,20 +87,3 @@ def _given_centers(centers, n_features):
             f"(n_centers, {n_features})"
         )
     return check_rows(centers, "n_centers")
-
-
-def take_centers(data, rows, given, device):
-    """The centres that `pick_centers` chose, on the device; None for all rows.
-
-    Parameters
-    ----------
-    data : RowSource
-    rows, given
-        From `pick_centers`.
-    device : Device
-    """
-    if rows is not None:
-        return data.rows(rows)
-    if given is None:
-        return None
-    return device.put(given.astype(data.dtype, copy=False))

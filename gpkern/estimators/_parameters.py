@@ -28,6 +28,7 @@ CENTERS = {
         Interval(Real, 0, 1, closed="right"),
         "array-like",
         None,
-    ]
+    ],
+    "center_sampling": [StrOptions({"uniform", "leverage"})],
 }
 RUN = {"device": [str, None], "random_state": ["random_state"], "verbose": ["verbose"]}

@@ -21,8 +21,6 @@ PADDING = 256
 HEAVY = ("matern", "log_matern")
 # Columns up to which quantities of a pair come from differences.
 DIRECT_COLUMNS = 8
-# Columns of V that one pass takes.
-MOST_OUTPUTS = {"direct": 8, "mma": 64, "wgmma": 32}
 # Columns of X from which wgmma is faster than mma.sync.
 WGMMA_COLUMNS = 64
 # Stages of mma's ring: more hide no more, and cost shared memory.
@@ -175,16 +173,34 @@ def slope(program):
     return out if math.isfinite(out) else math.inf
 
 
-def splits(row_blocks, tiles, plan, processors):
+def most_outputs(kind, shared_limit):
+    """Columns of V that one pass takes."""
+    if kind == "direct":
+        return 8
+    return 64 if kind == "mma" and shared_limit > 160_000 else 32
+
+
+@lru_cache(maxsize=1024)
+def splits(row_blocks, tiles, blocks, processors):
     """Into how many parts to cut the columns, so that all multiprocessors work.
+
+    Parameters
+    ----------
+    row_blocks, tiles : int
+        Blocks of rows, and tiles of columns that each walks over.
+    blocks : int
+        That a multiprocessor holds.
+    processors : int
 
     Returns
     -------
     count, tiles_per_split : int
     """
-    slots = processors * plan.blocks
+    slots = processors * blocks
+    filling = [k * slots // row_blocks for k in (1, 2, 4)]
+    candidates = sorted({*range(1, 33), *filling})
     best, best_time = 1, math.inf
-    for count in range(1, min(tiles, 64) + 1):
+    for count in (c for c in candidates if 1 <= c <= tiles):
         each = -(-tiles // count)
         # Waves of blocks, each as long as its tiles and some two more to start.
         time = -(-row_blocks * count // slots) * (each + 2)

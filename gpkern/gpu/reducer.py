@@ -52,7 +52,7 @@ class Reducer:
         """``weights * (K @ V - targets)``, shape (n, c), float32."""
         n, c = self.X.shape[0], V.shape[1]
         out = cp.empty((n, c), np.float32)
-        most = plans.MOST_OUTPUTS[self.kind]
+        most = plans.most_outputs(self.kind, self.shared)
         for first in range(0, c, most):
             count = min(most, c - first)
             plan = self._plan(count, False)
@@ -168,7 +168,9 @@ class Reducer:
         """Parts of one chunk of rows against one chunk of columns."""
         n, m = i1 - i0, j1 - j0
         row_blocks, tiles = -(-n // plan.rows), -(-m // plan.columns)
-        count_splits, each = plans.splits(row_blocks, tiles, plan, self.processors)
+        count_splits, each = plans.splits(
+            row_blocks, tiles, plan.blocks, self.processors
+        )
         padded = row_blocks * plan.rows
         logsumexp = bool(plan.macros["LOGSUMEXP"])
         diagonal = None

@@ -10,6 +10,7 @@ from sklearn.gaussian_process.kernels import DotProduct, WhiteKernel
 
 from gpkern._device import select
 from gpkern.algorithms import least_squares as ls
+from gpkern.algorithms import nystrom
 from gpkern.kernels import RBF, Matern
 from gpkern.operator import make_operator
 
@@ -173,7 +174,7 @@ class TestConjugateGradients:
 def test_nystrom_preconditioner_bounds_the_condition():
     kernel, alpha = RBF(2.0), 1e-3
     operator = make_operator(kernel, X, None, CPU)
-    precondition = ls.nystrom_preconditioner(
+    precondition = nystrom.nystrom_preconditioner(
         operator, X, 80, [alpha], None, np.random.RandomState(0)
     )
     A = kernel(X) + alpha * np.eye(120)
@@ -188,7 +189,7 @@ class TestNystrom:
 
     def preconditioned(self, operator, rows, alpha, rank):
         """The matrix and its product with the preconditioner."""
-        P = ls.nystrom_preconditioner(
+        P = nystrom.nystrom_preconditioner(
             operator, rows, rank, [alpha], None, np.random.RandomState(0)
         )
         A = operator.to_dense().astype(float) + alpha * np.eye(len(rows))
@@ -219,21 +220,21 @@ class TestNystrom:
 
     def test_rank_fits_the_memory(self, monkeypatch):
         n, ranks = 4000, []
-        own = ls._nystrom_factor
+        own = nystrom._nystrom_factor
 
         def factor(operator, X, rank, *rest):
             ranks.append(rank)
             return own(operator, X, rank, *rest)
 
-        monkeypatch.setattr(ls, "_nystrom_factor", factor)
+        monkeypatch.setattr(nystrom, "_nystrom_factor", factor)
         rows = np.random.default_rng(0).standard_normal((n, 2))
         for memory in (1000, 4, 1):
             with config_context(working_memory=memory):
                 operator = make_operator(RBF(), rows, None, CPU)
-                ls.nystrom_preconditioner(
+                nystrom.nystrom_preconditioner(
                     operator, rows, 500, [1.0], None, np.random.RandomState(0)
                 )
-        assert ranks == [500, 2 * 2**20 // (4 * n), ls.LEAST_RANK]
+        assert ranks == [500, 2 * 2**20 // (4 * n), nystrom.LEAST_RANK]
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_singular_matrix(self, dtype):
