@@ -279,3 +279,33 @@ def test_many_rows_take_few_iterations():
         operator, rows, y[:, None], [1e-2], None, 1e-9, 60, np.random.RandomState(0)
     )
     assert n_iter <= 50
+
+
+class TestMixed:
+    """Rough products, exact results."""
+
+    def problem(self):
+        rng = np.random.default_rng(0)
+        A = rng.normal(size=(200, 200))
+        A = A @ A.T / 200 + 0.1 * np.eye(200)
+        return A, rng.normal(size=(200, 3)) * [1.0, 1e-6, 1e6]
+
+    @pytest.mark.parametrize("tol", [1e-3, 1e-10])
+    @pytest.mark.parametrize("noise", [1e-7, 1e-2, 10.0])
+    def test_reaches_the_tolerance(self, tol, noise):
+        A, B = self.problem()
+        E = noise * np.random.default_rng(1).normal(size=A.shape) / 200
+        X, n_iter, residual = ls.mixed_gradients(
+            lambda P: A @ P, lambda P: A @ P + E @ P, B, lambda R: R, tol, 500, np
+        )
+        relative = np.linalg.norm(B - A @ X, axis=0) / np.linalg.norm(B, axis=0)
+        assert relative.max() <= tol * (1 + 1e-6)
+        assert residual == pytest.approx(relative.max(), rel=0.01)
+        assert n_iter < 500
+
+    def test_ends_at_the_limit(self):
+        A, B = self.problem()
+        _, n_iter, residual = ls.mixed_gradients(
+            lambda P: A @ P, lambda P: A @ P, B, lambda R: R, 1e-10, 5, np
+        )
+        assert n_iter == 5 and residual > 1e-10
