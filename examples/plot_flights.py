@@ -169,6 +169,7 @@ class PeakMemory:
 
 rows, predictions = {}, {}
 for name, model in models.items():
+    print(f"fitting {name} ...", flush=True)
     with PeakMemory() as memory:
         start = time.perf_counter()
         model.fit(X_train, y_train)
@@ -204,6 +205,7 @@ right.set(xlabel="month of 2013", ylabel="test RMSE (minutes)", xticks=range(1, 
 right.set_ylim(bottom=0)
 right.legend()
 fig.savefig("flights.png", dpi=120)
+print("the plot is in flights.png")
 plt.show()
 
 # %%
