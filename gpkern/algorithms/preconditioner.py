@@ -126,9 +126,11 @@ def fit_preconditioner(kernel, data, rows, device, rank, exponent, random_state)
     with np.errstate(divide="ignore"):
         scale = s * leading / damping  # of squares that leave k(x, x)
     beta = float(left_over(operator, test, vectors, scale, noise)[-1])
-    weights, alike = None, float(diagonal.min()) > 0.999 * largest
-    if not (alike and beta >= largest / 2.0):
-        beta, weights = _of_all_rows(operator, data, vectors, scale, beta, largest)
+    row_weights = None
+    # A constant k(x, x) bounds what any row can keep: at most twice beta.
+    constant = float(diagonal.min()) > 0.999 * largest
+    if not (constant and beta >= largest / 2.0):
+        beta, row_weights = _of_all_rows(operator, data, vectors, scale, beta, largest)
     preconditioner = Preconditioner(
         operator,
         vectors,
@@ -136,7 +138,7 @@ def fit_preconditioner(kernel, data, rows, device, rank, exponent, random_state)
         np.append(leading, level),
         float(max(values[q], (leading * (1.0 - damping)).max(initial=0.0))),
         beta,
-        weights,
+        row_weights,
     )
     if s < len(data) or s > FULL_SIZE:
         # As many rows as a batch will have: what fewer show is their own k(x, x).
