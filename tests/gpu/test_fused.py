@@ -1,0 +1,155 @@
+"""The fused kernels against float64, on a GPU: every path, ragged shapes, hard data."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.gaussian_process.kernels import WhiteKernel
+
+from gpkern import KernelOperator
+from gpkern.kernels import (
+    RBF,
+    Cosine,
+    InverseMultiquadric,
+    Laplacian,
+    Matern,
+    Polynomial,
+    RationalQuadratic,
+)
+
+pytestmark = pytest.mark.gpu
+
+# n, m, d, c: one entry, tails of every tile, each kernel's range of columns.
+SHAPES = [
+    (1, 1, 1, 1),
+    (3, 700, 2, 3),
+    (130, 257, 3, 9),
+    (257, 300, 9, 1),
+    (300, 129, 17, 10),
+    (65, 1000, 40, 3),
+    (200, 513, 70, 20),
+    (300, 300, 130, 40),
+    (64, 64, 300, 1),
+]
+
+
+def kernels(d):
+    scale = np.sqrt(d)
+    return [
+        RBF(scale),
+        Matern(scale, nu=0.5),
+        2.0 * RBF(scale) + InverseMultiquadric(scale),
+        RationalQuadratic(scale, alpha=0.7),
+        RBF(list(np.linspace(1, 3, d) * scale)),
+        Polynomial(3, 1.0 / d, 1.0),
+        Cosine(),
+        Laplacian(float(d)),
+    ]
+
+
+def problem(n, m, d, c):
+    """Rows far from the origin, one of them in both samples."""
+    rng = np.random.default_rng(0)
+    X, Z = (rng.normal(5.0, 1.0, size=(k, d)).astype("f") for k in (n, m))
+    if m > 3:
+        Z[1] = X[0]
+    V, Y = (rng.normal(size=(k, c)).astype("f") for k in (m, n))
+    return X, Z, V, Y, rng.uniform(size=n).astype("f")
+
+
+def gram(kernel, X, Z=None):
+    Z = None if Z is None else Z.astype(np.float64)
+    return kernel(X.astype(np.float64), Z)
+
+
+def assert_near(got, expected, scale, tol):
+    got = got.get() if hasattr(got, "get") else got
+    assert np.isfinite(got).all()
+    assert (abs(got - expected) / scale).max() < tol
+
+
+@pytest.mark.parametrize("which", range(8))
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+class TestReductions:
+    def test_products(self, shape, which):
+        X, Z, V, Y, w = problem(*shape)
+        kernel = kernels(shape[2])[which]
+        K = gram(kernel, X, Z)
+        op = KernelOperator(kernel, X, Z, device="cuda")
+        size = abs(K) @ abs(V) + 1e-30
+        assert_near(op @ V, K @ V, size, 3e-6)
+        gradient, residual = op.normal_matmat(V, Y, w)
+        expected = w[:, None] * (K @ V - Y)
+        assert_near(residual, expected, size + abs(Y), 3e-6)
+        size = abs(K).T @ (size + abs(Y)) + 1e-30
+        assert_near(gradient, K.T @ expected, size, 5e-6)
+
+    def test_logsumexp(self, shape, which):
+        X, Z, *_ = problem(*shape)
+        kernel = kernels(shape[2])[which]
+        K = gram(kernel, X, Z)
+        logw = np.linspace(-2, 2, shape[1]).astype("f")
+        logw[: shape[1] // 4] = -np.inf
+        top = np.log(K.max()) + 2
+        expected = top + np.log((K * np.exp(logw - top)).sum(axis=1))
+        got = KernelOperator(kernel, X, Z, device="cuda").row_logsumexp(logw)
+        assert_near(got, expected, 1 + abs(expected), 1e-5)
+
+    def test_one_sample(self, shape, which):
+        X, _, _, V, _ = problem(*shape)
+        kernel = kernels(shape[2])[which] + WhiteKernel(0.3)
+        K = gram(kernel, X)
+        op = KernelOperator(kernel, X, device="cuda")
+        assert_near(op @ V, K @ V, abs(K) @ abs(V), 3e-6)
+
+
+@pytest.mark.parametrize("d", [3, 20, 100])
+def test_medium_precision(d):
+    X, Z, V, *_ = problem(300, 500, d, 5)
+    kernel = RBF(np.sqrt(d))
+    K = gram(kernel, X, Z)
+    op = KernelOperator(kernel, X, Z, device="cuda", precision="medium")
+    assert_near(op @ V, K @ V, abs(K) @ abs(V), 3e-3)
+
+
+@pytest.mark.parametrize("kernel", [RBF, Matern], ids=["smooth", "rough"])
+@pytest.mark.parametrize("length_scale", [1e-2, 1.0, 1e4])
+@pytest.mark.parametrize("d", [20, 100])
+def test_repeated_rows_in_far_clusters(d, length_scale, kernel):
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.normal(size=(100, d)), 3, axis=0).astype("f")
+    X[150:] += 300
+    V = abs(rng.normal(size=(300, 2))).astype("f")
+    kernel = kernel(length_scale) if kernel is RBF else Matern(length_scale, nu=0.5)
+    K = gram(kernel, X, X)
+    op = KernelOperator(kernel, X, X, device="cuda")
+    assert_near(op @ V, K @ V, K @ V, 3e-6)
+
+
+@pytest.mark.parametrize("d, budget", [(3, 50_000), (30, 200_000), (100, 500_000)])
+def test_data_in_parts(d, budget):
+    """X on the host and too large for the budget."""
+    rng = np.random.default_rng(0)
+    X, V = (rng.normal(size=(3000, k)).astype("f") for k in (d, 2))
+    kernel = RBF(np.sqrt(d))
+    K = gram(kernel, X)
+    op = KernelOperator(kernel, X, device="cuda", memory_budget=budget)
+    assert_near(op @ V, K @ V, K @ abs(V), 3e-6)
+
+
+@pytest.mark.parametrize("d", [3, 20, 100])
+def test_same_bits(d):
+    X, Z, V, *_ = problem(2000, 3000, d, 3)
+    op = KernelOperator(RBF(np.sqrt(d)), X, Z, device="cuda")
+    assert_array_equal((op @ V).get(), (op @ V).get())
+
+
+@pytest.mark.parametrize("d", [32, 784])
+def test_no_bias_on_positive_operands(d):
+    """Tensor cores truncate as they add; over many columns that would show."""
+    rng = np.random.default_rng(0)
+    X, Z = (rng.normal(size=(k, d)).astype("f") for k in (64, 50_000))
+    V = abs(rng.normal(size=(50_000, 10))).astype("f")
+    kernel = RBF(np.sqrt(d))
+    K = gram(kernel, X, Z)
+    op = KernelOperator(kernel, X, Z, device="cuda")
+    assert_near(op @ V, K @ V, K @ V, 1e-6)
