@@ -18,7 +18,7 @@ from ..kernels import expr as ex
 # Rows of packed samples are padded to a multiple of every block's rows and columns.
 PADDING = 256
 # Functions too long to stand in a kernel many times over.
-HEAVY = ("matern", "log_matern")
+HEAVY = ("matern", "log_matern", "sin", "cos")
 # Columns up to which quantities of a pair come from differences.
 DIRECT_COLUMNS = 8
 # Columns of X from which wgmma is faster than mma.sync.

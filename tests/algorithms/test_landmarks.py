@@ -54,7 +54,7 @@ def test_constant_kernel():
     )
 
 
-@pytest.mark.parametrize("model", [KernelRidge(1e-3), EigenProRegressor(n_epochs=30)])
+@pytest.mark.parametrize("model", [KernelRidge(1e-3), EigenProRegressor(n_epochs=5)])
 def test_error_falls(rows, model):
     y = np.sin(rows[:, 0])
     model.set_params(kernel=KERNEL, n_centers=150, random_state=0)
