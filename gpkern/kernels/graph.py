@@ -168,6 +168,7 @@ def _is(node, number):
 
 
 def add(a, b):
+    """Sum of two expressions, numbers folded."""
     if a.op == b.op == "literal":
         return literal(a.value + b.value)
     if _is(a, 0.0):
@@ -182,6 +183,7 @@ def add(a, b):
 
 
 def mul(a, b):
+    """Product of two expressions, numbers folded."""
     if a.op == b.op == "literal":
         return literal(a.value * b.value)
     if _is(a, 0.0) or _is(b, 0.0):
