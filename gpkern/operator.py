@@ -37,6 +37,16 @@ class _Reductions:
         """
         return _wrap(self.matrix_.with_rows(X), self.kernel, self.device)
 
+    def with_precision(self, precision):
+        """Operator of the same rows in another `precision`; prepared data is shared.
+
+        Parameters
+        ----------
+        precision : {"high", "highest", "medium"}
+        """
+        matrix = self.matrix_.with_precision(_checked_precision(precision))
+        return _wrap(matrix, self.kernel, self.device)
+
     def __reduce__(self):
         return _wrap, (self.matrix_, self.kernel, self.device)
 
@@ -70,16 +80,19 @@ class _Reductions:
 
     _transpose = _adjoint
 
-    def normal_matmat(self, V, targets=None, weights=None):
-        """``K.T @ U`` with ``U = weights * (K @ V - targets)``, in one pass over K.
+    def normal_matmat(self, V, targets=None, weights=None, gradient_precision=None):
+        """``K.T @ U`` with ``U = weights * (K @ V - targets)``.
 
-        The step of least-squares solvers (Falkon, EigenPro): K is evaluated once.
+        The step of least-squares solvers (Falkon, EigenPro).
 
         Parameters
         ----------
         V : array of shape (n_cols, c)
         targets : array of shape (n_rows, c), default=None
         weights : array of shape (n_rows,), default=None
+        gradient_precision : {None, "high", "highest", "medium"}, default=None
+            Of the product with ``K.T``; None for the operator's own. Iterations whose
+            U goes to zero end at the same point whatever it is.
 
         Returns
         -------
@@ -100,7 +113,9 @@ class _Reductions:
             targets = self._real("targets", targets, n, c)
         if weights is not None:
             weights = self._real("weights", weights, n)
-        return self.matrix_.normal_matmat(V, targets, weights)
+        if gradient_precision is not None:
+            _checked_precision(gradient_precision, "gradient_precision")
+        return self.matrix_.normal_matmat(V, targets, weights, gradient_precision)
 
     def _real(self, name, array, *shape):
         """As `_operand`; an error when it is complex."""
@@ -296,8 +311,7 @@ def make_operator(
 
     With `dtype` it works in that, whatever the data is.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r} must be one of {PRECISIONS}")
+    _checked_precision(precision)
     if not isinstance(device, _device.Device):
         device = _device.select(device, X, Z)
     kernel = as_kernel(kernel)
@@ -314,6 +328,12 @@ def make_operator(
             dtype = np.dtype(np.float64)
     matrix = device.Matrix(program, opaque, X, Z, dtype, budget, precision)
     return _wrap(matrix, kernel, device)
+
+
+def _checked_precision(precision, name="precision"):
+    if precision not in PRECISIONS:
+        raise ValueError(f"{name}={precision!r} must be one of {PRECISIONS}")
+    return precision
 
 
 def _budget(memory_budget):

@@ -96,7 +96,8 @@ class DelayedProjection:
         self._clear()
 
     def _clear(self):
-        self.pending_X, self.pending_coef = [], []
+        self.pending = TemporaryCentres(self.operator)
+        self.n_pending = 0
         self.subsample_coef, self.h = None, None
 
     def update(self, X, y, rows, step):
@@ -104,34 +105,29 @@ class DelayedProjection:
         p = self.preconditioner
         target = y - self._pending_values(X)
         weights = None if p.row_weights is None else p.row_weights[rows]
+        # Only the residual needs all digits: the rest vanishes with it.
         gradient, moves = self.operator.with_rows(X).normal_matmat(
-            self.coef, target, weights
+            self.coef, target, weights, gradient_precision="medium"
         )
         u = p.directions(X, moves)
         h = gradient - self.F @ u
         self.h = h if self.h is None else self.h + h
-        if self.period > 1:
-            self.pending_X.append(X)
-            self.pending_coef.append(-step * moves)
+        self.n_pending += 1
+        if self.n_pending >= self.period:
+            self.settle(step)
+        else:
+            self.pending.add(X, -step * moves)
             spread = step * p.spread(u)
             old = self.subsample_coef
             self.subsample_coef = spread if old is None else old + spread
-        else:
-            self.pending_X.append(None)
-        if len(self.pending_X) >= self.period:
-            self.settle(step)
         return moves if weights is None else moves / weights[:, None]
 
     def _pending_values(self, X):
         """What the temporary centres add to the prediction at X."""
         if self.subsample_coef is None:
             return 0.0
-        xp = self.xp
-        value = self.preconditioner.operator.with_rows(X) @ self.subsample_coef
-        centres = stack_rows(self.pending_X, xp)
-        coef = xp.concatenate(self.pending_coef)
-        op = self.operator
-        return value + make_operator(op.kernel, X, centres, op.device) @ coef
+        rough = self.preconditioner.operator.with_precision("medium")
+        return rough.with_rows(X) @ self.subsample_coef + self.pending.values(X)
 
     def predict(self, X, coef):
         """Values at rows X."""
@@ -158,11 +154,42 @@ class DelayedProjection:
         self._clear()
 
 
-def stack_rows(parts, xp):
-    """Rows of several arrays or CSR matrices, one below the other."""
-    if sparse.issparse(parts[0]):
-        return sparse.vstack(parts, format="csr")
-    return xp.concatenate(parts)
+class TemporaryCentres:
+    """Batches that are centres until the next projection.
+
+    Groups of batches merge when they are of one size, so that few operators serve
+    many batches and each row is prepared only a few times.
+
+    Parameters
+    ----------
+    operator : KernelOperator
+        Its kernel, dtype and device are taken.
+    """
+
+    def __init__(self, operator):
+        self.like, self.groups = operator, []
+
+    def add(self, X, coef):
+        """More centres of shape (b, d), and their coefficients (b, c)."""
+        like, xp = self.like, self.like.device.xp
+        while self.groups and len(self.groups[-1][1]) <= len(coef):
+            rows, old, _ = self.groups.pop()
+            X, coef = _stack(rows, X, xp), xp.concatenate([old, coef])
+        operator = make_operator(
+            like.kernel, X, X, like.device, precision="medium", dtype=like.dtype
+        )
+        self.groups.append((X, coef, operator))
+
+    def values(self, X):
+        """What they add to the prediction at rows X."""
+        return sum(op.with_rows(X) @ coef for _, coef, op in self.groups)
+
+
+def _stack(a, b, xp):
+    """Rows of two arrays or CSR matrices, one below the other."""
+    if sparse.issparse(a):
+        return sparse.vstack([a, b], format="csr")
+    return xp.concatenate([a, b])
 
 
 def cholesky_projection(kernel, Z, device):
@@ -214,7 +241,7 @@ def iterative_projection(kernel, Z, device, n_iter, random_state):
     -------
     callable
     """
-    operator = make_operator(kernel, Z, None, device)
+    operator = make_operator(kernel, Z, None, device, precision="medium")
     ridge = 1e-6 * float(operator.diagonal().max())
     rank = preconditioner_rank(Z.shape[0])
     precondition = nystrom_preconditioner(

@@ -97,6 +97,17 @@ def _mirror(A, xp, height=1024):
         A[a:b, b:] = A[b:, a:b].T
 
 
+def _gram_of_upper(T, xp, width=2048):
+    """``T @ T.T`` of an upper triangle: a sixth of the work of a product."""
+    out = xp.empty_like(T)
+    for a in range(0, len(T), width):
+        for b in range(a, len(T), width):
+            block = T[a : a + width, b:] @ T[b : b + width, b:].T
+            out[a : a + width, b : b + width] = block
+            out[b : b + width, a : a + width] = block.T
+    return out
+
+
 def _groups(alpha, c):
     """Distinct penalties, each with the columns that have it."""
     alpha = np.broadcast_to(np.asarray(alpha, dtype=np.float64).ravel(), (c,))
@@ -328,7 +339,7 @@ def solve_falkon(operator, Z, Y, alpha, sample_weight, tol, max_iter):
     T = regularised_cholesky(M, linalg, xp, JITTER[operator.dtype.name])
     weights = sample_weight
     total = float(n if weights is None else weights.sum())
-    TT = T @ T.T
+    TT = _gram_of_upper(T, xp)
     at = xp.arange(p)
     diagonal = TT[at, at] * (total / p)
     TT *= total / p

@@ -66,6 +66,10 @@ class Matrix:
             self.program, self.opaque, X, self.Z, self.dtype, self.budget, other=self
         )
 
+    def with_precision(self, precision):
+        """Itself: a CPU works in the precision of the data."""
+        return self
+
     def transposed(self):
         """K(Z, X)."""
         out = object.__new__(Matrix)
@@ -286,7 +290,7 @@ class Matrix:
         self._over_strips(strip, TILE_ROWS, workers)
         return totals.sum(axis=0).astype(self.dtype)
 
-    def normal_matmat(self, V, targets=None, weights=None):
+    def normal_matmat(self, V, targets=None, weights=None, gradient_precision=None):
         """``K.T @ U`` and ``U = weights * (K @ V - targets)``."""
         n, m = self.shape
         V = np.ascontiguousarray(V, dtype=self.dtype)

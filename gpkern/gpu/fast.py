@@ -7,10 +7,16 @@ last place. Numbers that multiply the argument of an exponential take log2(e) in
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
+# Numbers that may scale the rows instead of every pair: with less, squares would leave
+# the range of float32; with more (times the columns), those of the largest rows would.
+LEAST_FOLDED, MOST_FOLDED = 2.0**-40, 2.0**23
 _OPS = {
+    "same": "{0}",
+    "neg": "-{0}",
     "add": "{0} + {1}",
     "mul": "{0} * {1}",
     "recip": "fast_recip({0})",
@@ -99,43 +105,100 @@ def simplified(program):
     return [s for s in out if s[0] not in dropped], np.array(params, dtype=np.float64)
 
 
+@dataclass(frozen=True)
+class Lowered:
+    """A formula ready to become an element function.
+
+    Attributes
+    ----------
+    statements : list of (target, op, operands)
+    params : ndarray, float64
+    fold : float
+        Positive number that the pairwise quantity comes multiplied by.
+    sign : {0, 1, -1}
+        That of the number that was folded; 0 where there was none.
+    """
+
+    statements: list
+    params: np.ndarray
+    fold: float = 1.0
+    sign: int = 0
+
+
+def lowered(program, d):
+    """`Lowered` of a program on d columns.
+
+    A number that the one pairwise quantity, or its root, is multiplied by moves into
+    the rows: a multiplication less for each pair.
+    """
+    statements, params = simplified(program)
+    plain = Lowered(statements, params)
+    if len(program.pair_leaves) != 1 or program.pair_leaves[0].metric == "chi2":
+        return plain
+    token = "s0"
+    user = _only_user(statements, token)
+    if user is not None and user[1] == "sqrt":
+        token = user[0]
+        user = _only_user(statements, token)
+    if user is None or user[1] != "mul":
+        return plain
+    target, _, (a, b) = user
+    other = b if a == token else a
+    if other[0] in "st":
+        return plain
+    number = float(params[int(other[1:])] if other[0] == "p" else other)
+    fold = abs(number) if token == "s0" else number * number
+    if not LEAST_FOLDED <= fold <= MOST_FOLDED / d:
+        return plain
+    sign = 1 if number > 0 else -1
+    rest = (target, "same" if sign > 0 else "neg", (token,))
+    return Lowered([rest if s is user else s for s in statements], params, fold, sign)
+
+
+def _only_user(statements, token):
+    """The one statement that reads a value, or None."""
+    users = [s for s in statements if token in s[2]]
+    return users[0] if len(users) == 1 else None
+
+
 def _token(token):
     return token if token[0] in "spt" else f"{float(token)!r}f"
 
 
-def element(program, math_header):
+def element(program, form, math_header):
     """Text of ``element(s0, ..., p0, ...)`` with what it calls.
 
     Parameters
     ----------
     program : Program
+    form : Lowered
+        Of the program.
     math_header : str
         ``math.cuh``.
     """
-    statements, params = simplified(program)
     leaves = len(program.pair_leaves + program.row_leaves)
     args = [f"float s{i}" for i in range(leaves)]
-    args += [f"float p{i}" for i in range(len(params))]
+    args += [f"float p{i}" for i in range(len(form.params))]
     lines = [
         f"  const float {target} = {_OPS[op].format(*map(_token, operands))};"
-        for target, op, operands in statements
+        for target, op, operands in form.statements
     ]
     body = "\n".join([*lines, f"  return {_token(program.result)};"])
     return (
         f"typedef float T;\n{math_header}{_HEADER}"
         f"__device__ __forceinline__ float element({', '.join(args)}) {{\n{body}\n}}\n"
-        f"#define NP {len(params)}\n"
+        f"#define NP {len(form.params)}\n"
     )
 
 
-def product_header(program, math_header):
+def product_header(program, form, math_header):
     """``element.cuh`` of a formula of one inner product or squared distance."""
     values = ["s"]
     values += ["x" if v.metric == "norm_x" else "z" for v in program.row_leaves]
-    values += [f"p[{i}]" for i in range(len(simplified(program)[1]))]
+    values += [f"p[{i}]" for i in range(len(form.params))]
     is_dot = program.pair_leaves[0].metric == "dot"
     return (
-        element(program, math_header)
+        element(program, form, math_header)
         + f"#define ELEMENT(s, x, z) element({', '.join(values)})\n"
         + f"#define DOT {int(is_dot)}\n#define CLOSE 1e-3f\n"
     )
@@ -150,12 +213,12 @@ _TERMS = {
 }
 
 
-def direct_header(program, d, math_header):
+def direct_header(program, form, d, math_header):
     """``element.cuh`` of any formula of few columns, from the rows themselves.
 
     The rows of X and of Z hold the columns of each leaf in turn, then the norms.
     """
-    text, values, at = [element(program, math_header)], [], 0
+    text, values, at = [element(program, form, math_header)], [], 0
     for i, leaf in enumerate(program.pair_leaves):
         text.append(
             f"""__device__ __forceinline__ float leaf{i}(const float* x,
@@ -173,7 +236,7 @@ def direct_header(program, d, math_header):
     for leaf in program.row_leaves:
         values.append(f"x[i][{at}]" if leaf.metric == "norm_x" else f"z[{at}][j]")
         at += 1
-    values += [f"p[{i}]" for i in range(len(simplified(program)[1]))]
+    values += [f"p[{i}]" for i in range(len(form.params))]
     text.append(f"#define PAIR(x, z, i, j) element({', '.join(values)})\n")
     text.append(f"#define DIM {at}\n")
     return "".join(text)

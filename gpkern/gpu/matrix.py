@@ -93,10 +93,20 @@ class Matrix:
             self,
         )
 
-    def transposed(self):
-        """K(Z, X)."""
+    def _copy(self):
         out = object.__new__(Matrix)
         out.__dict__.update(self.__dict__)
+        return out
+
+    def with_precision(self, precision):
+        """The same matrix in another precision."""
+        out = self._copy()
+        out.precision = precision
+        return out
+
+    def transposed(self):
+        """K(Z, X)."""
+        out = self._copy()
         out.X, out.Z, out.shape = self.Z, self.X, self.shape[::-1]
         out.opaque = transposed(self.opaque)
         return out
@@ -237,15 +247,19 @@ class Matrix:
         return total.astype(self.dtype)
 
     @_on_device
-    def normal_matmat(self, V, targets=None, weights=None):
-        """``K.T @ U`` and ``U = weights * (K @ V - targets)``, K computed once."""
+    def normal_matmat(self, V, targets=None, weights=None, gradient_precision=None):
+        """``K.T @ U`` and ``U = weights * (K @ V - targets)``.
+
+        The fused kernels compute K twice, which takes less time than storing it.
+        """
         n, m = self.shape
         V = cp.ascontiguousarray(cp.asarray(V, dtype=self.dtype))
         reducer = self._reducer(self.program)
         if reducer is not None and V.size:
             targets, weights = self._as_operand(targets), self._as_operand(weights)
             U = reducer.matmat(V, targets, weights)
-            return self.transposed().matmat(U), U
+            back = self.with_precision(gradient_precision or self.precision)
+            return back.transposed().matmat(U), U
         share = self.budget // (4 * m * self.dtype.itemsize)
         height = int(max(1, min(self.tile_rows, n, share)))
         U = cp.empty((n, V.shape[1]), self.dtype)

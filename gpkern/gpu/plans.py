@@ -117,7 +117,7 @@ def plan(kind, d, outputs, parts, logsumexp, exact, shared_limit):
     width = max(1, groups * 8)
     depth = depth_of(kind, d)
     if kind == "wgmma":
-        columns = 256 if parts == 1 else 128
+        columns = 256
         tile = 4 * (width * (columns + 8) + columns)
         stage = (128 + columns) * depth * 2 * parts
         stages = int(min(8, (shared_limit - 2048 - 2 * tile) // stage))
@@ -128,7 +128,7 @@ def plan(kind, d, outputs, parts, logsumexp, exact, shared_limit):
     if groups <= 2 and not exact:
         rows, columns, wm, wn, blocks = 128, 128, 64, 64, 2
     elif groups <= 2:  # the second look at pairs needs registers
-        rows, columns, wm, wn, blocks = 128, 64, 64, 32, 2
+        rows, columns, wm, wn, blocks = 128, 128, 32, 64, 2
     else:
         rows, columns, wm, wn, blocks = 128, 64, 32, 32, 1
     tile = 4 * (width * (columns + 8) + columns)
@@ -154,7 +154,7 @@ def _plan_direct(dim, outputs, logsumexp):
         tm, tn = (8, 32) if c == 1 else (8, 16) if c == 4 else (4, 16)
     else:
         tm, tn = (4, 16) if c < 8 else (4, 8)
-    blocks = 2 if dim * c <= 16 else 1
+    blocks = 3 if dim * c <= 4 else 2 if dim * c <= 16 else 1
     macros = {"TM": tm, "TN": tn, "C": c, "BLOCKS": blocks, "LOGSUMEXP": int(logsumexp)}
     return Plan("direct", 16 * tm, 16 * tn, macros, 256, 0, blocks)
 

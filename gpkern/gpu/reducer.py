@@ -40,11 +40,12 @@ class Reducer:
         self.processors, self.shared, _ = compiler.properties(
             cp.cuda.runtime.getDevice()
         )
-        self.params = Z.kept_once(("numbers", program), self._numbers)
+        self.form, self.params = Z.kept_once(("numbers", program), self._numbers)
 
     def _numbers(self):
-        numbers = fast.simplified(self.program)[1].astype(np.float32)
-        return cp.asarray(np.append(numbers, np.float32(0)))
+        form = fast.lowered(self.program, self.X.shape[1])
+        numbers = form.params.astype(np.float32)
+        return form, cp.asarray(np.append(numbers, np.float32(0)))
 
     # -------------------------------------------------------------- the reductions
 
@@ -131,7 +132,7 @@ class Reducer:
     def _columns(self, plan, j0, j1):
         if self.kind != "direct":
             return self._packed(self.Z, j0, j1)
-        key = ("tiles", self.program.leaf_key, plan.columns)
+        key = ("tiles", self.program.leaf_key, self.form.fold, plan.columns)
 
         def make(start, stop):
             columns = self._direct_columns(self.Z, "norm_z", start, stop)
@@ -145,6 +146,9 @@ class Reducer:
         for leaf in self.program.pair_leaves:
             columns, _ = side.take(View.of(leaf, columns=True), start, stop)
             check_signs(leaf, columns)
+            if self.form.sign:
+                fold = self.form.fold
+                columns = columns * (fold if leaf.metric == "l1" else fold**0.5)
             found.append(columns)
         for leaf in self.program.row_leaves:
             norms = side.take(View(leaf.scale), start, stop)[1]
@@ -184,7 +188,7 @@ class Reducer:
             plan, V[j0:j1], first, count, z, tiles, width, logsumexp
         )
         source = sources.reduction(
-            self.kind, self.program, self.X.shape[1], plan.columns
+            self.kind, self.program, self.form, self.X.shape[1], plan.columns
         )
         if self.kind == "direct":
             arguments = (x, z, operand, self.params, _or_nothing(diagonal), out)
@@ -192,7 +196,8 @@ class Reducer:
         else:
             arguments = (x.data, z.data, x.norms, operand, x.scale, z.scale)
             arguments += (self.params, x.rows, z.rows, _or_nothing(z.factor))
-            arguments += (_or_nothing(diagonal), out, _i(n), _i(m))
+            arguments += (_or_nothing(diagonal), out)
+            arguments += (np.float32(self.form.fold), _i(n), _i(m))
             d = self.X.shape[1]
             arguments += (_i(d), _i(i0 - j0), _i(-(-d // plan.macros["KS"])))
         function = compiler.function(source, "reduce", **macros)
@@ -206,6 +211,11 @@ class Reducer:
             shared_mem=plan.shared_bytes,
         )
         return out
+
+    @property
+    def _norm_factor(self):
+        """Norms that stand in a distance are multiplied by what it is."""
+        return 1.0 if self.program.pair_leaves[0].metric == "dot" else self.form.fold
 
     def _lay_out(self, plan, V, first, count, z, tiles, width, logsumexp):
         """V in tiles, with the norms of Z beside it where the kernel reads them."""
@@ -228,6 +238,7 @@ class Reducer:
                 _i(stride),
                 np.float32(-np.inf if logsumexp else 0.0),
                 NOTHING if direct else z.norms,
+                np.float32(self._norm_factor),
                 out,
                 _i(tiles),
             ),

@@ -46,14 +46,24 @@ def _complete_file(name):
     return complete(name, {})
 
 
-def reduction(kind, program, d, columns):
-    """Completed text of a kernel; one text for all programs of the same code."""
-    key = (kind, program.key, d if kind == "direct" else columns)
+def reduction(kind, program, form, d, columns):
+    """Completed text of a kernel; one text for all programs of the same code.
+
+    Parameters
+    ----------
+    kind : {"direct", "mma", "wgmma"}
+    program : Program
+    form : fast.Lowered
+        Of the program.
+    d, columns : int
+        Columns of the rows, and of a tile.
+    """
+    key = (kind, program.key, form.sign, d if kind == "direct" else columns)
     if key not in _REDUCTIONS:
         if kind == "direct":
-            header = fast.direct_header(program, d, read("math.cuh"))
+            header = fast.direct_header(program, form, d, read("math.cuh"))
         else:
-            header = fast.product_header(program, read("math.cuh"))
+            header = fast.product_header(program, form, read("math.cuh"))
         text = complete(f"{kind}.cu", {"element.cuh": header})
         _REDUCTIONS[key] = fast.wgmma(columns) + text if kind == "wgmma" else text
     return _REDUCTIONS[key]

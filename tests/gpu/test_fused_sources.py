@@ -41,7 +41,8 @@ def completed(program, d, outputs, capability, **wanted):
     plan = plans.plan(kind, dim, outputs, **options)
     macros = plan.macros | {"DIAGONAL": 1}
     lines = [f"#define {name} {value}" for name, value in macros.items()]
-    text = sources.reduction(kind, program, d, plan.columns)
+    form = fast.lowered(program, d)
+    text = sources.reduction(kind, program, form, d, plan.columns)
     return "\n".join([*lines, text]), plan
 
 
@@ -149,6 +150,8 @@ def run(statements, params, s):
         "log": np.log,
         "log1p": np.log1p,
         "sqrt": np.sqrt,
+        "neg": np.negative,
+        "same": np.positive,
     }
     for target, op, operands in statements:
         arguments = [values[t] if t in values else float(t) for t in operands]
@@ -175,6 +178,9 @@ def test_simplified_formulas_keep_their_values(kernel):
     statements, params = fast.simplified(program)
     expected = kernel(X, [[0.0]])[:, 0]
     np.testing.assert_allclose(run(statements, params, s), expected, rtol=1e-12)
+    form = fast.lowered(program, 1)
+    folded = run(form.statements, form.params, form.fold * s)
+    np.testing.assert_allclose(folded, expected, rtol=1e-12)
     # No natural exponential of a product, and no reciprocal of a root, is left.
     ops = [op for _, op, _ in statements]
     assert "exp" not in ops and not ("recip" in ops and "sqrt" in ops)
@@ -182,5 +188,20 @@ def test_simplified_formulas_keep_their_values(kernel):
 
 @pytest.mark.parametrize("kernel", [Polynomial(3, 1.0, 1.0), Cosine()], ids=str)
 def test_inner_products_say_so(kernel):
-    text = sources.reduction("mma", Program.of(kernel), 20, 128)
+    program = Program.of(kernel)
+    text = sources.reduction("mma", program, fast.lowered(program, 20), 20, 128)
     assert "#define DOT 1" in text
+
+
+def test_a_number_is_folded_where_it_is_safe():
+    def form(kernel, d=3):
+        return fast.lowered(Program.of(kernel), d)
+
+    assert form(RBF(2.0)).sign == -1
+    assert form(RBF(2.0)).fold == pytest.approx(math.log2(math.e) / 8)
+    assert form(Matern(2.0, nu=0.5)).fold == pytest.approx(math.log2(math.e) ** 2 / 4)
+    assert form(Matern(2.0, nu=1.5)).sign == 0  # it stands in two places
+    # Squares of the largest float32 data would overflow; or two leaves share it.
+    assert form(RBF(1e-4)).sign == 0
+    assert form(RBF(1e-2), 100).sign == -1 and form(RBF(1e-2), 100_000).sign == 0
+    assert form(RBF([1.0, 2.0, 3.0]) + RBF(1.0)).sign == 0

@@ -89,10 +89,11 @@ def test_fast_functions_compile(case):
     """The element functions of the fused kernels, one value a thread."""
     program = Program.of(case.make(4))
     for one in (program, program.log) if case.positive else (program,):
-        header = fast.element(one, codegen._header())
+        form = fast.lowered(one, 4)
+        header = fast.element(one, form, codegen._header())
         leaves = len(one.pair_leaves + one.row_leaves)
         values = [f"s[{i}]" for i in range(leaves)]
-        values += [f"p[{i}]" for i in range(len(fast.simplified(one)[1]))]
+        values += [f"p[{i}]" for i in range(len(form.params))]
         source = f"""{header}
 extern "C" __global__ void values(const float* s, const float* p, float* out) {{
   *out = element({", ".join(values)});

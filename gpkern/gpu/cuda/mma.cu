@@ -37,8 +37,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
            const float* __restrict__ x_scale, const float* __restrict__ z_scale,
            const float* __restrict__ params, const float* __restrict__ x_rows,
            const float* __restrict__ z_rows, const float* __restrict__ factor,
-           const float* __restrict__ diagonal, void* __restrict__ out, int n, int m,
-           int columns, int shift, int slabs, int tiles, int tiles_per_split, int padded_rows) {
+           const float* __restrict__ diagonal, void* __restrict__ out, float fold,
+           int n, int m, int columns, int shift, int slabs, int tiles, int tiles_per_split, int padded_rows) {
   extern __shared__ __align__(128) unsigned char shared[];
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   const int wm = (warp / WARPS_N) * WM, wn = (warp % WARPS_N) * WN;
@@ -85,16 +85,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 
   Pairs pairs;
   UNROLL for (int i = 0; i < NP; ++i) pairs.p[i] = params[i];
-  pairs.scale = (DOT ? 1.f : -2.f) / (x_scale[0] * z_scale[0]);
-  pairs.rows = {x_rows, z_rows, factor, diagonal, columns};
+  pairs.scale = fold * (DOT ? 1.f : -2.f) / (x_scale[0] * z_scale[0]);
+  pairs.rows = {x_rows, z_rows, factor, diagonal, columns, fold};
   pairs.shift = shift;
   pairs.n = n;
   pairs.m = m;
   const int row = blockIdx.x * BM + wm + (lane >> 2);
   float x_norm[MT][2], acc[MT][NT * 4];
   UNROLL for (int i = 0; i < MT; ++i) {
-    x_norm[i][0] = x_norms[row + i * 16];
-    x_norm[i][1] = x_norms[row + i * 16 + 8];
+    x_norm[i][0] = x_norms[row + i * 16] * (DOT ? 1.f : fold);
+    x_norm[i][1] = x_norms[row + i * 16 + 8] * (DOT ? 1.f : fold);
     UNROLL for (int j = 0; j < NT * 4; ++j) acc[i][j] = 0.f;
   }
   Reduction<MT> reduction;

@@ -4,16 +4,17 @@
 #endif
 
 // out[tile][c][j]: columns `first` to `first` + `count` of V (m x c), transposed, `pad`
-// beyond; then the norms of the tile's samples, when there are any.
+// beyond; then the norms of the tile's samples, when there are any, times norm_factor.
 extern "C" __global__ void lay_out(const float* V, int m, int c, int first, int count,
                                    int groups, int width, int stride, float pad,
-                                   const float* norms, float* out, int tiles) {
+                                   const float* norms, float norm_factor, float* out,
+                                   int tiles) {
   const int size = groups * stride + (norms ? width : 0);
   for (size_t at = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
        at < (size_t)tiles * size; at += (size_t)gridDim.x * blockDim.x) {
     const int tile = at / size, rest = at % size;
     if (rest >= groups * stride) {
-      out[at] = norms[(size_t)tile * width + rest - groups * stride];
+      out[at] = norm_factor * norms[(size_t)tile * width + rest - groups * stride];
       continue;
     }
     const int k = rest / stride, j = tile * width + rest % stride;

@@ -30,6 +30,7 @@ struct Rows {  // what a second look at a pair needs
   const float* factor;  // inverse length scales, or null
   const float* diagonal;
   int columns;
+  float fold;  // what distances are multiplied by
 };
 
 // By value, so that what the caller holds stays in registers.
@@ -45,7 +46,7 @@ __device__ __noinline__ float exact_distance(const float* x, const float* z,
 
 struct Pairs {
   float p[NP + 1];  // the numbers of the formula
-  float scale;  // from an accumulator to -2 x.z, or x.z
+  float scale;  // from an accumulator to -2 x.z, or x.z, times the fold
   Rows rows;
   int n, m;    // rows and columns that exist
   int shift;   // the diagonal is where row + shift = column
@@ -65,7 +66,7 @@ struct Pairs {
     UNROLL for (int q = 0; q < 4; ++q) close |= s[q] < CLOSE * norms[q];
     if (close) {
       UNROLL for (int q = 0; q < 4; ++q) if (s[q] < CLOSE * norms[q])
-          s[q] = exact_distance(
+          s[q] = rows.fold * exact_distance(
               rows.x + (size_t)min(row + (q >> 1) * 8, n - 1) * rows.columns,
               rows.z + (size_t)min(column + (q & 1), m - 1) * rows.columns, rows.factor,
               rows.columns);
