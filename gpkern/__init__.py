@@ -1,6 +1,7 @@
 """Large-scale kernel methods for scikit-learn users, on a CPU and on a GPU."""
 
 from ._show_versions import show_versions
+from ._signs import RandomSigns
 from .estimators import (
     EigenProClassifier,
     EigenProRegressor,
@@ -17,5 +18,6 @@ __all__ = [
     "KernelOperator",
     "KernelRidge",
     "KernelRidgeClassifier",
+    "RandomSigns",
     "show_versions",
 ]

@@ -9,6 +9,14 @@ from sklearn.utils import check_array
 from ._device import is_cupy
 
 FLOATS = (np.float64, np.float32)
+PRECISIONS = ("high", "highest", "medium")
+
+
+def check_precision(precision, name="precision"):
+    """The same; an error when it is none of `PRECISIONS`."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"{name}={precision!r} must be one of {PRECISIONS}")
+    return precision
 
 
 def working_dtype(*arrays):

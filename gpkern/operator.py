@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import sys
 from numbers import Real
-from operator import index as as_index
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 from sklearn import get_config
 
 from . import _device
-from ._validation import check_rows, is_extreme, working_dtype
+from ._validation import check_precision, check_rows, is_extreme, working_dtype
 from .kernels.opaque import MatrixCallable, RowCallable
 from .kernels.program import Program
 from .kernels.resolve import as_kernel, from_name
+from .reductions import Reductions
 
-PRECISIONS = ("high", "highest", "medium")
 
-
-class _Reductions:
-    """What every kernel operator offers beyond a linear operator."""
+class Views:
+    """Ways from one operator to another, and what a linear operator must define."""
 
     def _setup(self, matrix, kernel, device):
         self.matrix_, self.kernel, self.device = matrix, kernel, device
@@ -37,6 +35,17 @@ class _Reductions:
         """
         return _wrap(self.matrix_.with_rows(X), self.kernel, self.device)
 
+    def with_kernel(self, kernel):
+        """Operator of another kernel on the same rows; prepared data is shared.
+
+        Parameters
+        ----------
+        kernel : Kernel, str or callable
+        """
+        matrix = self.matrix_
+        kernel, program, opaque = _resolved(kernel, matrix.X.shape[1])
+        return _wrap(matrix.with_formula(program, opaque), kernel, self.device)
+
     def with_precision(self, precision):
         """Operator of the same rows in another `precision`; prepared data is shared.
 
@@ -44,7 +53,7 @@ class _Reductions:
         ----------
         precision : {"high", "highest", "medium"}
         """
-        matrix = self.matrix_.with_precision(_checked_precision(precision))
+        matrix = self.matrix_.with_precision(check_precision(precision))
         return _wrap(matrix, self.kernel, self.device)
 
     def __reduce__(self):
@@ -80,155 +89,8 @@ class _Reductions:
 
     _transpose = _adjoint
 
-    def normal_matmat(self, V, targets=None, weights=None, gradient_precision=None):
-        """``K.T @ U`` with ``U = weights * (K @ V - targets)``.
 
-        The step of least-squares solvers (Falkon, EigenPro).
-
-        Parameters
-        ----------
-        V : array of shape (n_cols, c)
-        targets : array of shape (n_rows, c), default=None
-        weights : array of shape (n_rows,), default=None
-        gradient_precision : {None, "high", "highest", "medium"}, default=None
-            Of the product with ``K.T``; None for the operator's own. Iterations whose
-            U goes to zero end at the same point whatever it is.
-
-        Returns
-        -------
-        gradient : array of shape (n_cols, c)
-        residual : array of shape (n_rows, c)
-            U.
-
-        Raises
-        ------
-        TypeError
-            When an operand is complex.
-        """
-        n, m = self.shape
-        V = self.device.xp.asarray(V)
-        c = V.shape[1] if V.ndim == 2 else "c"
-        V = self._real("V", V, m, c)
-        if targets is not None:
-            targets = self._real("targets", targets, n, c)
-        if weights is not None:
-            weights = self._real("weights", weights, n)
-        if gradient_precision is not None:
-            _checked_precision(gradient_precision, "gradient_precision")
-        return self.matrix_.normal_matmat(V, targets, weights, gradient_precision)
-
-    def _real(self, name, array, *shape):
-        """As `_operand`; an error when it is complex."""
-        array = self._operand(name, array, *shape)
-        if array.dtype.kind == "c":
-            raise TypeError(
-                f"{name} is complex: pass its real and its imaginary part, "
-                f"{name}.real and {name}.imag, one after the other"
-            )
-        return array
-
-    def _operand(self, name, array, *shape):
-        """The array on this device; an error when it has another shape."""
-        array = self.device.xp.asarray(array)
-        if array.shape != shape:
-            wanted = ", ".join(map(str, shape))
-            raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
-        return array
-
-    def row_sum(self, weights=None):
-        """``sum_j weights_j k(x_i, z_j)`` for each row i, shape (n_rows,)."""
-        m = self.shape[1]
-        if weights is None:
-            weights = self.device.xp.ones(m, self.dtype)
-        weights = self._operand("weights", weights, m)
-        return self._matmat(weights.reshape(-1, 1))[:, 0]
-
-    def row_logsumexp(self, log_weights=None):
-        """``log sum_j exp(log_weights_j) k(x_i, z_j)`` for each row, float64.
-
-        Streaming; exact far beyond the range of exp, except that a sum of kernels
-        underflows where all its terms do. Kernels with negative values have no
-        logarithm.
-
-        Parameters
-        ----------
-        log_weights : array of shape (n_cols,), default=None
-            -inf leaves a column out.
-
-        Raises
-        ------
-        ValueError
-            When the kernel takes negative values on this data, or a log weight is
-            NaN or +inf.
-        """
-        xp = self.device.xp
-        if log_weights is not None:
-            log_weights = self._real("log_weights", log_weights, self.shape[1])
-            if not bool((log_weights < np.inf).all()):
-                raise ValueError(
-                    "log_weights must be numbers or -inf; some are NaN or +inf"
-                )
-        out = self.matrix_.logsumexp(log_weights)
-        if xp.isnan(out).any():
-            raise ValueError(
-                "row_logsumexp needs a kernel with positive values; this one is "
-                "negative for some pairs"
-            )
-        return out
-
-    def diagonal(self):
-        """Entries (i, i), shape (min(n_rows, n_cols),)."""
-        return self.matrix_.diagonal()
-
-    def rows(self, index):
-        """Dense rows of the matrix.
-
-        Parameters
-        ----------
-        index : int or slice
-            An int gives shape (n_cols,).
-        """
-        n, m = self.shape
-        if isinstance(index, slice):
-            i0, i1, step = index.indices(n)
-            if step != 1:
-                raise ValueError("rows(): a slice must have step 1")
-            return self.matrix_.tile(i0, max(i0, i1), 0, m)
-        try:
-            i = as_index(index)
-        except TypeError:
-            kind = type(index).__name__
-            raise TypeError(f"rows() takes an int or a slice, not {kind}") from None
-        i += n if i < 0 else 0
-        if not 0 <= i < n:
-            raise IndexError(f"row {index} of an operator with {n} rows")
-        return self.matrix_.tile(i, i + 1, 0, m)[0]
-
-    def blocks(self):
-        """Iterate over ``(slice of rows, dense block)`` within the memory budget."""
-        for cut in self._cuts():
-            yield cut, self.matrix_.tile(cut.start, cut.stop, 0, self.shape[1])
-
-    def _cuts(self):
-        """Slices of rows whose blocks fit the memory budget."""
-        n, m = self.shape
-        height = max(1, self.matrix_.budget // (2 * m * self.dtype.itemsize))
-        return [slice(i, min(i + height, n)) for i in range(0, n, height)]
-
-    def to_dense(self):
-        """The whole matrix; it must fit in memory."""
-        n, m = self.shape
-        out = self.device.xp.empty((n, m), self.dtype)
-        for cut in self._cuts():
-            # Written where it belongs; a callable on a GPU returns an array of its own.
-            place = out[cut]
-            block = self.matrix_.tile(cut.start, cut.stop, 0, m, place)
-            if block is not place:
-                out[cut] = block
-        return out
-
-
-class KernelOperator(_Reductions, LinearOperator):
+class KernelOperator(Reductions, Views, LinearOperator):
     """The kernel matrix K(X, Z) as a linear operator that is never formed.
 
     Parameters
@@ -311,15 +173,10 @@ def make_operator(
 
     With `dtype` it works in that, whatever the data is.
     """
-    _checked_precision(precision)
+    check_precision(precision)
     if not isinstance(device, _device.Device):
         device = _device.select(device, X, Z)
-    kernel = as_kernel(kernel)
-    if isinstance(kernel, str):
-        kernel = from_name(kernel, n_features=X.shape[1])
-    program, opaque = _split(kernel)
-    if program is not None:
-        program.check_columns(X.shape[1])
+    kernel, program, opaque = _resolved(kernel, X.shape[1])
     budget = _budget(memory_budget)
     X, Z = device.put(X), device.put(Z)
     if dtype is None:
@@ -328,12 +185,6 @@ def make_operator(
             dtype = np.dtype(np.float64)
     matrix = device.Matrix(program, opaque, X, Z, dtype, budget, precision)
     return _wrap(matrix, kernel, device)
-
-
-def _checked_precision(precision, name="precision"):
-    if precision not in PRECISIONS:
-        raise ValueError(f"{name}={precision!r} must be one of {PRECISIONS}")
-    return precision
 
 
 def _budget(memory_budget):
@@ -351,14 +202,19 @@ def _budget(memory_budget):
     )
 
 
-def _split(kernel):
-    """(program, None) for a kernel with a formula, (None, opaque) for one without."""
+def _resolved(kernel, d):
+    """The kernel object, and its program on d columns or, without one, its opaque."""
+    kernel = as_kernel(kernel)
+    if isinstance(kernel, str):
+        kernel = from_name(kernel, n_features=d)
     if isinstance(kernel, (MatrixCallable, RowCallable)):
-        return None, kernel
+        return kernel, None, kernel
     try:
-        return Program.of(kernel), None
+        program = Program.of(kernel)
     except TypeError:
-        return None, MatrixCallable(kernel)
+        return kernel, None, MatrixCallable(kernel)
+    program.check_columns(d)
+    return kernel, program, None
 
 
 def _wrap(matrix, kernel, device):

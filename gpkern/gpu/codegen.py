@@ -78,7 +78,21 @@ def _header():
     return resources.files(__package__).joinpath("cuda", "math.cuh").read_text()
 
 
-def tile_source(program, dtype, kinds):
+_HALVES = """
+__device__ __forceinline__ unsigned short half_of(float x) {
+  unsigned short h;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
+  return h;
+}
+__device__ __forceinline__ float float_of(unsigned short h) {
+  float x;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h));
+  return x;
+}
+"""
+
+
+def tile_source(program, dtype, kinds, halves=False):
     """CUDA source of ``kernel_tile``.
 
     Parameters
@@ -88,6 +102,9 @@ def tile_source(program, dtype, kinds):
     kinds : tuple of {"product", "direct"}
         How each pairwise leaf comes: from a matrix product made before, or from
         differences inside the kernel.
+    halves : bool, default=False
+        Whether values go, scaled, into half-precision parts: the nearest one, and
+        where there is a second array what is left.
     """
     arguments, code = [], []
     for i, (leaf, kind) in enumerate(zip(program.pair_leaves, kinds, strict=True)):
@@ -102,19 +119,30 @@ def tile_source(program, dtype, kinds):
         )
     values = [f"s{i}" for i in range(first + len(program.row_leaves))]
     values += [f"p[{i}]" for i in range(len(program.params))]
-    arguments += ["const T* __restrict__ p", "T* out", "int rows", "int cols"]
+    arguments.append("const T* __restrict__ p")
+    if halves:
+        arguments += ["float scale", "unsigned short* high", "unsigned short* low"]
+        arguments.append("long long stride")
+        store = f"""
+    const float v = scale * element({", ".join(values)});
+    const unsigned short h = half_of(v);
+    high[i * stride + j] = h;
+    if (low) low[i * stride + j] = half_of(v - float_of(h));"""
+    else:
+        arguments.append("T* out")
+        store = f"\n    out[at] = element({', '.join(values)});"
+    arguments += ["int rows", "int cols"]
     close = "1e-3f" if dtype == "float32" else "1e-9"
     return f"""typedef {CTYPES[dtype]} T;
 #define CLOSE T({close})
-{_header()}
+{_header()}{_HALVES if halves else ""}
 {element(program)}
 extern "C" __global__ void kernel_tile(
     {", ".join(arguments)}) {{
   const int j = blockIdx.x * blockDim.x + threadIdx.x;
   if (j >= cols) return;
   for (int i = blockIdx.y; i < rows; i += gridDim.y) {{
-    const long long at = (long long)i * cols + j;{"".join(code)}
-    out[at] = element({", ".join(values)});
+    [[maybe_unused]] const long long at = (long long)i * cols + j;{"".join(code)}{store}
   }}
 }}
 """

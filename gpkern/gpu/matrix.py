@@ -14,7 +14,7 @@ import numpy as np
 
 from ..cpu.points import View, check_signs
 from ..kernels.opaque import transposed
-from . import codegen, compiler, plans, runtime
+from . import codegen, compiler, forms, plans, runtime
 from .points import Points, centre_of
 from .reducer import Reducer
 
@@ -98,6 +98,12 @@ class Matrix:
         out.__dict__.update(self.__dict__)
         return out
 
+    def with_formula(self, program, opaque):
+        """The matrix of another kernel on the same rows."""
+        out = self._copy()
+        out.program, out.opaque = program, opaque
+        return out
+
     def with_precision(self, precision):
         """The same matrix in another precision."""
         out = self._copy()
@@ -128,8 +134,12 @@ class Matrix:
             diagonal = cp.asarray(self._diagonal(0, n, program)).astype(np.float32)
         # Tiles and launches shrink together when memory runs out.
         launch = min(plans.LAUNCH_ROWS, 64 * self.tile_rows)
-        parts = 1 if self.precision == "medium" else 2
-        return Reducer(program, self.X, self.Z, kind, parts, diagonal, launch)
+        return Reducer(program, self.X, self.Z, kind, self.parts, diagonal, launch)
+
+    @property
+    def parts(self):
+        """Half-precision numbers that make an entry of packed rows."""
+        return 1 if self.precision == "medium" else 2
 
     # ------------------------------------------------------------------ tiles
 
@@ -155,8 +165,50 @@ class Matrix:
         rows, columns = out.shape
         if not out.size:
             return
+        # The first product may live in `out` itself.
+        kinds, arguments = self.pair_quantities(program, i0, i1, j0, j1, out)
+        source = codegen.tile_source(program, self.dtype.name, kinds)
+        params = cp.asarray(program.params.astype(self.dtype))
+        self._evaluate(source, rows, columns, (*arguments, params, out))
+
+    def evaluate_halves(self, program, kinds, arguments, columns, scale, parts):
+        """Kernel values of a tile times `scale`, in half-precision parts.
+
+        Parameters
+        ----------
+        program : Program
+        kinds, arguments
+            From `pair_quantities`.
+        columns : int
+        scale : float
+        parts : list of array of shape (rows, at least columns), float16
+            One or two.
+        """
+        source = codegen.tile_source(program, self.dtype.name, kinds, halves=True)
+        params = cp.asarray(program.params.astype(self.dtype))
+        low = parts[1] if len(parts) == 2 else np.uintp(0)
+        rows, stride = parts[0].shape
+        more = (params, np.float32(scale), parts[0], low, np.int64(stride))
+        self._evaluate(source, rows, columns, (*arguments, *more))
+
+    def _evaluate(self, source, rows, columns, arguments):
+        grid = (-(-columns // THREADS), min(rows, 65535))
+        arguments += (np.int32(rows), np.int32(columns))
+        _compiled(source)(grid, (THREADS,), arguments)
+
+    def pair_quantities(self, program, i0, i1, j0, j1, out=None):
+        """What a tile's kernel values are made from: how, and the kernel's arguments.
+
+        Programs of one `leaf_key` share them.
+
+        Returns
+        -------
+        kinds : tuple of {"product", "direct"}
+        arguments : tuple
+        """
+        shape, free = (i1 - i0, j1 - j0), [] if out is None else [out]
         kinds = tuple(self._kind(v) for v in program.pair_leaves)
-        arguments, free = [], [out]  # the first product may live in `out` itself
+        arguments = []
         for leaf, kind in zip(program.pair_leaves, kinds, strict=True):
             x, nx = self.X.take(View.of(leaf), i0, i1)
             if kind == "direct":
@@ -167,7 +219,7 @@ class Matrix:
                 arguments += [x, z, np.int32(x.shape[1]), np.int64(stride)]
                 continue
             z, nz = self.Z.take(View.of(leaf), j0, j1)
-            product = free.pop() if free else cp.empty_like(out)
+            product = free.pop() if free else cp.empty(shape, self.dtype)
             cp.matmul(x, z.T, out=product)
             arguments.append(product)
             if leaf.metric == "sqeuclidean":
@@ -177,11 +229,7 @@ class Matrix:
                 (self.X, (i0, i1)) if leaf.metric == "norm_x" else (self.Z, (j0, j1))
             )
             arguments.append(side.take(View(leaf.scale), *span)[1])
-        params = cp.asarray(program.params.astype(self.dtype))
-        source = codegen.tile_source(program, self.dtype.name, kinds)
-        grid = (-(-columns // THREADS), min(rows, 65535))
-        arguments += [params, out, np.int32(rows), np.int32(columns)]
-        _compiled(source)(grid, (THREADS,), tuple(arguments))
+        return kinds, tuple(arguments)
 
     def _opaque_rows(self, points, start, stop):
         """Rows for a kernel that is the user's own code."""
@@ -250,15 +298,17 @@ class Matrix:
     def normal_matmat(self, V, targets=None, weights=None, gradient_precision=None):
         """``K.T @ U`` and ``U = weights * (K @ V - targets)``.
 
-        The fused kernels compute K twice, which takes less time than storing it.
+        The fused kernels compute K twice where that takes less time than storing it.
         """
         n, m = self.shape
         V = cp.ascontiguousarray(cp.asarray(V, dtype=self.dtype))
         reducer = self._reducer(self.program)
         if reducer is not None and V.size:
             targets, weights = self._as_operand(targets), self._as_operand(weights)
-            U = reducer.matmat(V, targets, weights)
             back = self.with_precision(gradient_precision or self.precision)
+            if reducer.keeps(back.parts):
+                return reducer.normal_matmat(V, targets, weights, self.budget)
+            U = reducer.matmat(V, targets, weights)
             return back.transposed().matmat(U), U
         share = self.budget // (4 * m * self.dtype.itemsize)
         height = int(max(1, min(self.tile_rows, n, share)))
@@ -311,6 +361,21 @@ class Matrix:
                 peak = top
             out[i0:i1] = peak + cp.log(total)
         return out
+
+    @_on_device
+    def quadratic_forms(self, programs, R):
+        """``r' K r`` for each program and each column r of R, or None: not here.
+
+        Shape (len(programs), b), float64.
+        """
+        fused = self.opaque is None and self.symmetric and self.dtype == np.float32
+        one = {(p.leaf_key) for p in programs}
+        if not fused or len(one) > 1 or self.precision == "highest":
+            return None
+        if not programs[0].pair_leaves:
+            return None
+        out = forms.quadratic_forms(self, programs, R)
+        return out if bool(cp.isfinite(out).all()) else None
 
     @_on_device
     def diagonal(self):

@@ -3,10 +3,11 @@
 import numpy as np
 from cupyx.scipy.sparse.linalg import LinearOperator
 
-from ..operator import _Reductions
+from ..operator import Views
+from ..reductions import Reductions
 
 
-class CudaKernelOperator(_Reductions, LinearOperator):
+class CudaKernelOperator(Reductions, Views, LinearOperator):
     """A `gpkern.KernelOperator` whose operands and results are CuPy arrays.
 
     A `cupyx.scipy.sparse.linalg.LinearOperator`, so CuPy's ``cg``, ``eigsh`` and

@@ -23,6 +23,9 @@ HEAVY = ("matern", "log_matern", "sin", "cos")
 DIRECT_COLUMNS = 8
 # Columns of X from which wgmma is faster than mma.sync.
 WGMMA_COLUMNS = 64
+# Columns of X from which K is written and read once rather than computed again for a
+# product with its transpose, by the parts of that product.
+KEPT_COLUMNS = {1: 768, 2: 256}
 # Stages of mma's ring: more hide no more, and cost shared memory.
 MOST_STAGES = 3
 # Rows of one launch: bounds the memory of partial sums.

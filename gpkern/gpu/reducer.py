@@ -51,26 +51,55 @@ class Reducer:
 
     def matmat(self, V, targets=None, weights=None):
         """``weights * (K @ V - targets)``, shape (n, c), float32."""
-        n, c = self.X.shape[0], V.shape[1]
-        out = cp.empty((n, c), np.float32)
+        out = cp.empty((self.X.shape[0], V.shape[1]), np.float32)
+        for i0, i1 in self._row_chunks(self.launch_rows):
+            self._rows_of_product(i0, i1, V, targets, weights, out)
+        return out
+
+    def keeps(self, parts):
+        """Whether `normal_matmat` by kept values is faster than by two products.
+
+        Parameters
+        ----------
+        parts : {1, 2}
+            Of the second product.
+        """
+        return self.kind != "direct" and self.X.shape[1] >= plans.KEPT_COLUMNS[parts]
+
+    def normal_matmat(self, V, targets, weights, budget):
+        """``K.T @ U`` and U, the `matmat`; K is computed once, panel by panel."""
+        n, m = self.X.shape[0], self.Z.shape[0]
+        width = -(-m // plans.PADDING) * plans.PADDING
+        height = max(256, budget // (8 * width) // 256 * 256)
+        panel = cp.empty((min(height, n), width), np.float32)
+        U, total = cp.empty((n, V.shape[1]), np.float32), cp.zeros((m, V.shape[1]))
+        for i0, i1 in self._row_chunks(height):
+            kept = panel[: i1 - i0]
+            self._rows_of_product(i0, i1, V, targets, weights, U, kept)
+            total += (kept.T @ U[i0:i1])[:m]
+        return total.astype(np.float32), U
+
+    def _rows_of_product(self, i0, i1, V, targets, weights, out, kept=None):
+        """Some rows of `matmat` into `out`; K itself into `kept`."""
+        c, x = V.shape[1], self._rows(self.X, i0, i1)
         most = plans.most_outputs(self.kind, self.shared)
         for first in range(0, c, most):
             count = min(most, c - first)
             plan = self._plan(count, False)
-            for i0, i1, x in self._row_chunks():
-                parts = [
-                    self._launch(plan, x, i0, i1, j0, j1, z, V, first, count)
-                    for j0, j1, z in self._column_chunks(plan)
-                ]
-                self._sum(parts, plan, i0, i1, first, count, targets, weights, out)
-        return out
+            parts = [
+                self._launch(plan, x, i0, i1, j0, j1, z, V, first, count, kept)
+                for j0, j1, z in self._column_chunks(plan)
+            ]
+            self._sum(parts, plan, i0, i1, first, count, targets, weights, out)
+            kept = None
 
     def logsumexp(self, log_weights):
         """Row log-sum-exp, float64; `program` is the logarithm of the kernel."""
         out = cp.empty(self.X.shape[0])
         plan = self._plan(1, True)
         logw = log_weights.reshape(-1, 1)
-        for i0, i1, x in self._row_chunks():
+        for i0, i1 in self._row_chunks(self.launch_rows):
+            x = self._rows(self.X, i0, i1)
             parts = [
                 self._launch(plan, x, i0, i1, j0, j1, z, logw, 0, 1)
                 for j0, j1, z in self._column_chunks(plan)
@@ -107,11 +136,9 @@ class Reducer:
             return d
         return d * len(self.program.pair_leaves) + len(self.program.row_leaves)
 
-    def _row_chunks(self):
-        n, height = self.X.shape[0], self.X.chunk(self.launch_rows)
-        for i0 in range(0, n, height):
-            i1 = min(i0 + height, n)
-            yield i0, i1, self._rows(self.X, i0, i1)
+    def _row_chunks(self, limit):
+        n, height = self.X.shape[0], self.X.chunk(limit)
+        return [(i0, min(i0 + height, n)) for i0 in range(0, n, height)]
 
     def _column_chunks(self, plan):
         m, width = self.Z.shape[0], self.Z.chunk(self.Z.shape[0])
@@ -168,7 +195,7 @@ class Reducer:
         slope = self.Z.kept_once(("slope", program), lambda: plans.slope(program))
         return slope * z.largest_norm > plans.SAFE_SLOPE
 
-    def _launch(self, plan, x, i0, i1, j0, j1, z, V, first, count):
+    def _launch(self, plan, x, i0, i1, j0, j1, z, V, first, count, kept=None):
         """Parts of one chunk of rows against one chunk of columns."""
         n, m = i1 - i0, j1 - j0
         row_blocks, tiles = -(-n // plan.rows), -(-m // plan.columns)
@@ -181,6 +208,8 @@ class Reducer:
         if self.diagonal is not None and i0 < j1 and j0 < i1:
             diagonal = self.diagonal[i0:i1]
         macros = plan.macros | {"DIAGONAL": int(diagonal is not None)}
+        if self.kind != "direct":
+            macros["STORE"] = int(kept is not None)
         width = plan.macros.get("C") or max(1, 8 * plan.macros["CG"])
         shape = (count_splits * plan.parts_per_split, padded, 2 if logsumexp else width)
         out = cp.empty(shape)
@@ -197,6 +226,14 @@ class Reducer:
             arguments = (x.data, z.data, x.norms, operand, x.scale, z.scale)
             arguments += (self.params, x.rows, z.rows, _or_nothing(z.factor))
             arguments += (_or_nothing(diagonal), out)
+            arguments += (
+                (NOTHING, np.int64(0))
+                if kept is None
+                else (
+                    kept[:, j0:],
+                    np.int64(kept.shape[1]),
+                )
+            )
             arguments += (np.float32(self.form.fold), _i(n), _i(m))
             d = self.X.shape[1]
             arguments += (_i(d), _i(i0 - j0), _i(-(-d // plan.macros["KS"])))

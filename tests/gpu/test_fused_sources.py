@@ -30,7 +30,7 @@ compile_cuda, needs_nvrtc = _sources.compile_cuda, _sources.pytestmark
 SHARED = {80: 166_912, 86: 101_376, 90: 232_448}
 
 
-def completed(program, d, outputs, capability, **wanted):
+def completed(program, d, outputs, capability, store=0, **wanted):
     """Text and plan of a reduction as it would be launched."""
     kind = plans.kind_of(program, d, capability)
     dim = d
@@ -39,7 +39,7 @@ def completed(program, d, outputs, capability, **wanted):
     options = {"parts": 2, "logsumexp": False, "exact": False} | wanted
     options["shared_limit"] = SHARED[capability]
     plan = plans.plan(kind, dim, outputs, **options)
-    macros = plan.macros | {"DIAGONAL": 1}
+    macros = plan.macros | {"DIAGONAL": 1, "STORE": store}
     lines = [f"#define {name} {value}" for name, value in macros.items()]
     form = fast.lowered(program, d)
     text = sources.reduction(kind, program, form, d, plan.columns)
@@ -53,6 +53,7 @@ def completed(program, d, outputs, capability, **wanted):
     "wanted",
     [
         {"outputs": 10, "parts": 1},
+        {"outputs": 10, "store": 1},
         {"outputs": 10, "exact": True},
         {"outputs": 1, "exact": True},
         {"outputs": 1, "logsumexp": True},

@@ -37,8 +37,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
            const float* __restrict__ x_scale, const float* __restrict__ z_scale,
            const float* __restrict__ params, const float* __restrict__ x_rows,
            const float* __restrict__ z_rows, const float* __restrict__ factor,
-           const float* __restrict__ diagonal, void* __restrict__ out, float fold,
-           int n, int m, int columns, int shift, int slabs, int tiles, int tiles_per_split, int padded_rows) {
+           const float* __restrict__ diagonal, void* __restrict__ out, float* kept,
+           long long kept_row, float fold, int n, int m, int columns, int shift, int slabs,
+           int tiles, int tiles_per_split, int padded_rows) {
   extern __shared__ __align__(128) unsigned char shared[];
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   const int wm = (warp / WARPS_N) * WM, wn = (warp % WARPS_N) * WN;
@@ -88,6 +89,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
   pairs.scale = fold * (DOT ? 1.f : -2.f) / (x_scale[0] * z_scale[0]);
   pairs.rows = {x_rows, z_rows, factor, diagonal, columns, fold};
   pairs.shift = shift;
+  pairs.kept = kept;
+  pairs.kept_row = kept_row;
   pairs.n = n;
   pairs.m = m;
   const int row = blockIdx.x * BM + wm + (lane >> 2);

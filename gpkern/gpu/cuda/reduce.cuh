@@ -9,7 +9,8 @@
 // Macros: NT; CG, groups of eight columns of V, or 0 for a single column without tensor
 // cores; LOGSUMEXP; PARTS; DOT (the leaf is an inner product, not a squared distance);
 // DIAGONAL (one sample: entries on the diagonal are given); EXACT (a squared distance
-// far below the norms is computed again from the rows); ELEMENT(s, x, z) of `p`.
+// far below the norms is computed again from the rows); STORE (values are written to
+// memory too, for a product with the transposed); ELEMENT(s, x, z) of `p`.
 #pragma once
 
 #if CG > 0
@@ -50,6 +51,8 @@ struct Pairs {
   Rows rows;
   int n, m;    // rows and columns that exist
   int shift;   // the diagonal is where row + shift = column
+  float* kept;         // STORE: the values go here as well,
+  long long kept_row;  // rows so far apart
 
   // Kernel values of one block: `row`, `row` + 8 by `column`, `column` + 1.
   __device__ __forceinline__ void values(float (&k)[4], const float* a, float x0,
@@ -84,6 +87,11 @@ struct Pairs {
         if (i + shift == column + (q & 1)) k[q] = rows.diagonal[min(i, n - 1)];
       }
     }
+#endif
+#if STORE
+    UNROLL for (int h = 0; h < 2; ++h) if (row + 8 * h < n)
+        *(float2*)(kept + (row + 8 * h) * kept_row + column) =
+            make_float2(k[2 * h], k[2 * h + 1]);
 #endif
   }
 };

@@ -69,8 +69,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
            const float* __restrict__ x_scale, const float* __restrict__ z_scale,
            const float* __restrict__ params, const float* __restrict__ x_rows,
            const float* __restrict__ z_rows, const float* __restrict__ factor,
-           const float* __restrict__ diagonal, void* __restrict__ out, float fold,
-           int n, int m, int columns, int shift, int slabs, int tiles, int tiles_per_split, int padded_rows) {
+           const float* __restrict__ diagonal, void* __restrict__ out, float* kept,
+           long long kept_row, float fold, int n, int m, int columns, int shift, int slabs,
+           int tiles, int tiles_per_split, int padded_rows) {
   extern __shared__ __align__(1024) unsigned char shared[];
   __shared__ __align__(8) u64 barriers[2 * STAGES + 4];
   const u32 stages = (shared_address(shared) + 1023) & ~1023u;
@@ -133,6 +134,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     pairs.scale = fold * (DOT ? 1.f : -2.f) / (x_scale[0] * z_scale[0]);
     pairs.rows = {x_rows, z_rows, factor, diagonal, columns, fold};
     pairs.shift = shift;
+    pairs.kept = kept;
+    pairs.kept_row = kept_row;
     pairs.n = n;
     pairs.m = m;
     const int row = blockIdx.x * BM + group * 64 + (warp & 3) * 16 + (lane >> 2);
