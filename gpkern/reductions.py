@@ -7,6 +7,7 @@ from operator import index as as_index
 import numpy as np
 
 from ._forms import quadratic_forms
+from ._gradients import gradient, logsumexp_gradient, softmax_product
 from ._signs import RandomSigns
 from ._validation import check_precision
 
@@ -44,12 +45,7 @@ class Reductions:
             NaN or +inf.
         """
         xp = self.device.xp
-        if log_weights is not None:
-            log_weights = self._real("log_weights", log_weights, self.shape[1])
-            if not bool((log_weights < np.inf).all()):
-                raise ValueError(
-                    "log_weights must be numbers or -inf; some are NaN or +inf"
-                )
+        log_weights = self._log_weights(log_weights)
         out = self.matrix_.logsumexp(log_weights)
         if xp.isnan(out).any():
             raise ValueError(
@@ -57,6 +53,102 @@ class Reductions:
                 "negative for some pairs"
             )
         return out
+
+    def row_softmax(self, V, log_weights=None):
+        """Means of the rows of V, weighted by the kernel: a kernel smoother.
+
+        ``sum_j p_ij V_j`` with ``p_ij`` proportional to ``exp(log_weights_j)
+        k(x_i, z_j)`` and of sum 1 in each row, also where every k underflows. With
+        V = Z and a Gaussian kernel this is a step of mean shift.
+
+        Parameters
+        ----------
+        V : array of shape (n_cols, c)
+        log_weights : array of shape (n_cols,), default=None
+            -inf leaves a column out.
+
+        Returns
+        -------
+        array of shape (n_rows, c)
+
+        Raises
+        ------
+        ValueError
+            When the kernel takes negative values, a row has no positive weight, or log
+            weights are further apart than products of the dtype can hold.
+        TypeError
+            When the kernel is a function without a formula.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gpkern import KernelOperator
+        >>> from gpkern.kernels import RBF
+        >>> Z = np.array([[0.0], [1.0]])
+        >>> K = KernelOperator(RBF(1.0), [[0.5], [100.0]], Z)
+        >>> K.row_softmax(Z)
+        array([[0.5],
+               [1. ]])
+        """
+        V = self.device.xp.asarray(V)
+        V = self._real("V", V, self.shape[1], V.shape[1] if V.ndim == 2 else "c")
+        V = V.astype(self.dtype, copy=False)
+        return softmax_product(self, V, self._log_weights(log_weights))
+
+    def row_gradient(self, weights=None):
+        """Gradient of `row_sum` by the rows of X.
+
+        ``sum_j weights_j d k(x_i, z_j) / d x_i``; in K(X, X) the x_i moves alone. Where
+        a rough kernel has no derivative, at a row of Z itself, that row adds zero.
+
+        Parameters
+        ----------
+        weights : array of shape (n_cols,), default=None
+
+        Returns
+        -------
+        array of shape (n_rows, n_features)
+
+        Raises
+        ------
+        TypeError
+            When the kernel is a function, or not one of Euclidean distances and inner
+            products, or rows are sparse.
+        """
+        m = self.shape[1]
+        if weights is None:
+            weights = self.device.xp.ones(m, self.dtype)
+        return gradient(self, self._real("weights", weights, m))
+
+    def row_logsumexp_gradient(self, log_weights=None):
+        """Gradient of `row_logsumexp` by the rows of X: the score of a density.
+
+        Parameters
+        ----------
+        log_weights : array of shape (n_cols,), default=None
+            -inf leaves a column out.
+
+        Returns
+        -------
+        array of shape (n_rows, n_features)
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `row_softmax` and `row_gradient`.
+
+        Examples
+        --------
+        Of one Gaussian, ``(z - x) / length_scale^2``, however far away:
+
+        >>> from gpkern import KernelOperator
+        >>> from gpkern.kernels import RBF
+        >>> K = KernelOperator(RBF(2.0), [[1.0], [100.0]], [[0.0]])
+        >>> K.row_logsumexp_gradient()
+        array([[ -0.25],
+               [-25.  ]])
+        """
+        return logsumexp_gradient(self, self._log_weights(log_weights))
 
     def total(self):
         """Sum of all entries, added in float64."""
@@ -200,6 +292,17 @@ class Reductions:
             if block is not place:
                 out[cut] = block
         return out
+
+    def _log_weights(self, log_weights):
+        """Log weights on this device, checked; or None."""
+        if log_weights is None:
+            return None
+        log_weights = self._real("log_weights", log_weights, self.shape[1])
+        if not bool((log_weights < np.inf).all()):
+            raise ValueError(
+                "log_weights must be numbers or -inf; some are NaN or +inf"
+            )
+        return log_weights
 
     def _real(self, name, array, *shape):
         """As `_operand`; an error when it is complex."""

@@ -81,7 +81,7 @@ def _block(program, products, buffer, index, indent):
     if not program.pair_leaves:
         rows.append(f"    b0 = {buffer}[{index}, r]")
     for i, leaf in enumerate(program.row_leaves):
-        if leaf.metric == "norm_x":
+        if leaf.is_left:
             rows.append(f"    r{i} = R{i}[i + r]")
             values.append(f"r{i}")
         else:
@@ -160,9 +160,9 @@ def _apply(program):
         values.append(f"a{i}[j]" if i else "o[j]")
     for i, leaf in enumerate(program.row_leaves):
         arguments.append(f"R{i}")
-        if leaf.metric == "norm_x":
+        if leaf.is_left:
             heads.append(f"        r{i} = R{i}[i]")
-        values.append(f"r{i}" if leaf.metric == "norm_x" else f"R{i}[j]")
+        values.append(f"r{i}" if leaf.is_left else f"R{i}[j]")
     values += [f"p{i}" for i in range(len(program.params))]
     params = [f"    p{i} = p[{i}]" for i in range(len(program.params))] or ["    pass"]
     return f"""

@@ -49,7 +49,7 @@ class Matrix:
     def __init__(
         self, program, opaque, X, Z, dtype, budget, precision="high", other=None
     ):
-        self.program, self.opaque = program, opaque
+        self.program, self.opaque, self.given = program, opaque, None
         self.dtype, self.budget = np.dtype(dtype), int(budget)
         self.symmetric = Z is None
         if other is None:
@@ -66,11 +66,22 @@ class Matrix:
             self.program, self.opaque, X, self.Z, self.dtype, self.budget, other=self
         )
 
-    def with_formula(self, program, opaque):
-        """The matrix of another kernel on the same rows."""
+    def with_formula(self, program, opaque=None, given=None):
+        """The matrix of another kernel on the same rows.
+
+        Parameters
+        ----------
+        program, opaque
+            Of the kernel.
+        given : array of shape (n,), default=None
+            What the formula takes from the call, one number a row.
+        """
         out = object.__new__(Matrix)
         out.__dict__.update(self.__dict__)
         out.program, out.opaque = program, opaque
+        if given is not None:
+            out.given = np.zeros(self.shape[0] + self.X.block.ROWS, self.dtype)
+            out.given[: self.shape[0]] = given
         return out
 
     def with_precision(self, precision):
@@ -97,7 +108,7 @@ class Matrix:
             return OpaqueRecipe(self.X, self.Z, self.opaque, log)
         kind = Recipe if self.is_dense else SparseRecipe
         program = self.program.log if log else self.program
-        return kind(self.X, self.Z, program, self.dtype)
+        return kind(self.X, self.Z, program, self.dtype, self.given)
 
     @property
     def is_dense(self):
@@ -204,7 +215,7 @@ class Matrix:
         """Whether half of the matrix is worth its sums, one for each thread."""
         enough = self.shape[0] >= 2 * height * parallel.n_threads()
         fits = self._workers(1, outputs) == parallel.n_threads()
-        return self.symmetric and enough and fits
+        return self.symmetric and self.given is None and enough and fits
 
     def _strip_rows(self):
         """Rows of a task: fewer where there are few tasks to share out."""

@@ -28,10 +28,13 @@ class Recipe:
     program : Program
         The kernel, or its logarithm.
     dtype : dtype
+    given : ndarray of shape (n + padding,), default=None
+        What the formula takes from the call, one number a row.
     """
 
-    def __init__(self, X, Z, program, dtype):
+    def __init__(self, X, Z, program, dtype, given=None):
         self.X, self.Z, self.program, self.dtype = X, Z, program, dtype
+        self.given = given
         self.params = program.params.astype(dtype)
         # CSR rows are not centred, so a dense other side may not be either.
         self.centred = not (X.is_sparse or Z.is_sparse)
@@ -67,11 +70,12 @@ class Recipe:
             rows, norms = self.X.rows(self._view(leaf), i0, i1)
             check_signs(leaf, rows)
             pairs.append((rows, norms))
-        singles = {
-            i: self.X.rows(View(leaf.scale), i0, i1)[1]
-            for i, leaf in enumerate(self.program.row_leaves)
-            if leaf.metric == "norm_x"
-        }
+        singles = {}
+        for i, leaf in enumerate(self.program.row_leaves):
+            if leaf.metric == "given_x":
+                singles[i] = self.given[i0:]
+            elif leaf.is_left:
+                singles[i] = self.X.rows(View(leaf.scale), i0, i1)[1]
         return pairs, singles
 
     def columns(self, j0, j1):
@@ -83,7 +87,7 @@ class Recipe:
             pairs.append((panels, norms))
         singles = {}
         for i, leaf in enumerate(self.program.row_leaves):
-            if leaf.metric != "norm_x":
+            if not leaf.is_left:
                 view = View(leaf.scale, columns=True)
                 _, singles[i], skip = self.Z.panels(view, j0, j1)
         if not pairs and not singles:
@@ -113,14 +117,22 @@ class Recipe:
 
     def diagonal(self, lo, hi):
         """k(x, x) of rows ``lo:hi``."""
-        return self.program.diagonal(hi - lo, lambda scale: self.X.norms(scale, lo, hi))
+        return _diagonal(self, lo, hi)
+
+
+def _diagonal(recipe, lo, hi):
+    given = 0.0 if recipe.given is None else recipe.given[lo:hi].astype(np.float64)
+    return recipe.program.diagonal(
+        hi - lo, lambda scale: recipe.X.norms(scale, lo, hi), given
+    )
 
 
 class SparseRecipe:
     """Tiles of a program's kernel where a side is sparse."""
 
-    def __init__(self, X, Z, program, dtype):
+    def __init__(self, X, Z, program, dtype, given=None):
         self.X, self.Z, self.program, self.dtype = X, Z, program, dtype
+        self.given = given
         self.params = program.params.astype(dtype)
         self.apply = codegen.apply_function(program, dtype.name)
         # Sums over columns that sparsity does not simplify, one dense tile each.
@@ -152,9 +164,10 @@ class SparseRecipe:
             if block is not out:
                 arguments.append(block)
         for leaf in self.program.row_leaves:
-            side, span = (
-                (self.X, (i0, i1)) if leaf.metric == "norm_x" else (self.Z, (j0, j1))
-            )
+            if leaf.metric == "given_x":
+                arguments.append(self.given[i0:i1])
+                continue
+            side, span = (self.X, (i0, i1)) if leaf.is_left else (self.Z, (j0, j1))
             norms = side.norms(leaf.scale, *span)
             arguments.append(norms.astype(self.dtype, copy=False))
         self.apply(*arguments, self.params, out)
@@ -186,7 +199,7 @@ class SparseRecipe:
 
     def diagonal(self, lo, hi):
         """k(x, x) of rows ``lo:hi``."""
-        return self.program.diagonal(hi - lo, lambda scale: self.X.norms(scale, lo, hi))
+        return _diagonal(self, lo, hi)
 
 
 class OpaqueRecipe:

@@ -114,9 +114,7 @@ def tile_source(program, dtype, kinds, halves=False):
     first = len(program.pair_leaves)
     for i, leaf in enumerate(program.row_leaves, first):
         arguments.append(f"const T* __restrict__ r{i}")
-        code.append(
-            f"\n    const T s{i} = r{i}[{'i' if leaf.metric == 'norm_x' else 'j'}];"
-        )
+        code.append(f"\n    const T s{i} = r{i}[{'i' if leaf.is_left else 'j'}];")
     values = [f"s{i}" for i in range(first + len(program.row_leaves))]
     values += [f"p[{i}]" for i in range(len(program.params))]
     arguments.append("const T* __restrict__ p")

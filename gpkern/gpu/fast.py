@@ -194,12 +194,14 @@ def element(program, form, math_header):
 def product_header(program, form, math_header):
     """``element.cuh`` of a formula of one inner product or squared distance."""
     values = ["s"]
-    values += ["x" if v.metric == "norm_x" else "z" for v in program.row_leaves]
+    names = {"norm_x": "x", "norm_z": "z", "given_x": "g"}
+    values += [names[v.metric] for v in program.row_leaves]
     values += [f"p[{i}]" for i in range(len(form.params))]
     is_dot = program.pair_leaves[0].metric == "dot"
     return (
         element(program, form, math_header)
-        + f"#define ELEMENT(s, x, z) element({', '.join(values)})\n"
+        + f"#define ELEMENT(s, x, z, g) element({', '.join(values)})\n"
+        + f"#define GIVEN {int('g' in values)}\n"
         + f"#define DOT {int(is_dot)}\n#define CLOSE 1e-3f\n"
     )
 
@@ -234,7 +236,7 @@ def direct_header(program, form, d, math_header):
         values.append(f"leaf{i}(x[i], z, j)")
         at += d
     for leaf in program.row_leaves:
-        values.append(f"x[i][{at}]" if leaf.metric == "norm_x" else f"z[{at}][j]")
+        values.append(f"x[i][{at}]" if leaf.is_left else f"z[{at}][j]")
         at += 1
     values += [f"p[{i}]" for i in range(len(form.params))]
     text.append(f"#define PAIR(x, z, i, j) element({', '.join(values)})\n")

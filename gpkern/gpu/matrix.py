@@ -60,7 +60,7 @@ class Matrix:
         self, program, opaque, X, Z, dtype, budget, precision="high", other=None
     ):
         self.program, self.opaque, self.precision = program, opaque, precision
-        self.dtype = np.dtype(dtype)
+        self.dtype, self.given = np.dtype(dtype), None
         self.device_id = cp.cuda.runtime.getDevice()
         self.budget = int(budget or runtime.free_bytes() * 0.6)
         self.symmetric = Z is None
@@ -98,10 +98,12 @@ class Matrix:
         out.__dict__.update(self.__dict__)
         return out
 
-    def with_formula(self, program, opaque):
-        """The matrix of another kernel on the same rows."""
+    def with_formula(self, program, opaque=None, given=None):
+        """The matrix of another kernel; see `gpkern.cpu.matrix.Matrix`."""
         out = self._copy()
         out.program, out.opaque = program, opaque
+        if given is not None:
+            out.given = cp.asarray(given, dtype=self.dtype)
         return out
 
     def with_precision(self, precision):
@@ -134,7 +136,9 @@ class Matrix:
             diagonal = cp.asarray(self._diagonal(0, n, program)).astype(np.float32)
         # Tiles and launches shrink together when memory runs out.
         launch = min(plans.LAUNCH_ROWS, 64 * self.tile_rows)
-        return Reducer(program, self.X, self.Z, kind, self.parts, diagonal, launch)
+        return Reducer(
+            program, self.X, self.Z, kind, self.parts, diagonal, launch, self.given
+        )
 
     @property
     def parts(self):
@@ -225,9 +229,10 @@ class Matrix:
             if leaf.metric == "sqeuclidean":
                 arguments += [x, z, nx, nz, np.int32(x.shape[1])]
         for leaf in program.row_leaves:
-            side, span = (
-                (self.X, (i0, i1)) if leaf.metric == "norm_x" else (self.Z, (j0, j1))
-            )
+            if leaf.metric == "given_x":
+                arguments.append(self.given[i0:i1])
+                continue
+            side, span = (self.X, (i0, i1)) if leaf.is_left else (self.Z, (j0, j1))
             arguments.append(side.take(View(leaf.scale), *span)[1])
         return kinds, tuple(arguments)
 
@@ -263,8 +268,9 @@ class Matrix:
         V = cp.ascontiguousarray(cp.asarray(V, dtype=self.dtype))
         reducer = self._reducer(self.program)
         if reducer is not None and V.size:
-            return reducer.matmat(V)
-        if self.symmetric and self.shape[0] > self.tile_rows and self._by_product:
+            return reducer.matmat(V, self.budget)
+        halves = self.symmetric and self.given is None and self._by_product
+        if halves and self.shape[0] > self.tile_rows:
             return self._symmetric_matmat(V)
         out = cp.empty((self.shape[0], V.shape[1]), self.dtype)
         buffer = self._buffer()
@@ -308,7 +314,7 @@ class Matrix:
             back = self.with_precision(gradient_precision or self.precision)
             if reducer.keeps(back.parts):
                 return reducer.normal_matmat(V, targets, weights, self.budget)
-            U = reducer.matmat(V, targets, weights)
+            U = reducer.matmat(V, self.budget, targets, weights)
             return back.transposed().matmat(U), U
         share = self.budget // (4 * m * self.dtype.itemsize)
         height = int(max(1, min(self.tile_rows, n, share)))
@@ -394,8 +400,9 @@ class Matrix:
             rows = self._opaque_rows(self.X, lo, hi)
             values = cp.asarray(self.opaque.diagonal(rows))
             return values if program is None else cp.log(values)
+        given = 0.0 if self.given is None else self.given[lo:hi].astype(np.float64)
         return cp.asarray(
             (program or self.program).diagonal(
-                hi - lo, lambda scale: self.X.take(View(scale), lo, hi)[1]
+                hi - lo, lambda scale: self.X.take(View(scale), lo, hi)[1], given
             )
         )

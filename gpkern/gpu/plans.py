@@ -26,6 +26,10 @@ WGMMA_COLUMNS = 64
 # Columns of X from which K is written and read once rather than computed again for a
 # product with its transpose, by the parts of that product.
 KEPT_COLUMNS = {1: 768, 2: 256}
+# Picoseconds that a pair takes: for itself and for each column of X, by the parts.
+PAIR_COST = {1: (0.5, 0.0025), 2: (0.9, 0.0085)}
+# The same for a value written and read again, and for each column of a float32 product.
+KEPT_COST, PRODUCT_COST = 2.0, 0.04
 # Stages of mma's ring: more hide no more, and cost shared memory.
 MOST_STAGES = 3
 # Rows of one launch: bounds the memory of partial sums.
@@ -80,7 +84,8 @@ def kind_of(program, d, capability):
     leaf = program.pair_leaves[0]
     one = len(program.pair_leaves) == 1 and leaf.metric in ("sqeuclidean", "dot")
     norms = all(
-        leaf.metric == "dot" and v.scale == leaf.scale for v in program.row_leaves
+        v.metric == "given_x" or (leaf.metric == "dot" and v.scale == leaf.scale)
+        for v in program.row_leaves
     )
     if not (one and norms):
         return None
@@ -168,7 +173,7 @@ def slope(program):
     Of a logarithm, whose errors are absolute, as it is.
     """
     leaf = next(v for v in program.pair_leaves if v.metric == "sqeuclidean")
-    at = {leaf: np.float64(0.0)}
+    at = {v: np.float64(0.0) for v in ex.leaves(program.expr)}
     with np.errstate(all="ignore"):
         value = abs(float(ex.evaluate(program.expr, at)))
         change = ex.evaluate(ex.diff(program.expr, ex.Expr("leaf", (), leaf)), at)
@@ -181,6 +186,22 @@ def most_outputs(kind, shared_limit):
     if kind == "direct":
         return 8
     return 64 if kind == "mma" and shared_limit > 160_000 else 32
+
+
+def product_pays(d, outputs, parts, most):
+    """Whether K is better kept for a matrix product than computed in every pass.
+
+    Parameters
+    ----------
+    d, outputs : int
+        Columns of X and of V.
+    parts : {1, 2}
+    most : int
+        Columns of V that one pass takes.
+    """
+    passes = -(-outputs // most) - 1
+    fixed, each = PAIR_COST[parts]
+    return passes * (fixed + each * d) > KEPT_COST + PRODUCT_COST * outputs
 
 
 @lru_cache(maxsize=1024)

@@ -32,15 +32,19 @@ class Reducer:
         Entries on the diagonal of the symmetric matrix.
     launch_rows : int
         Rows of one launch, at most; a multiple of 256.
+    given : array of shape (n,), float32, default=None
+        What the formula takes from the call, one number a row.
     """
 
-    def __init__(self, program, X, Z, kind, parts, diagonal, launch_rows):
+    def __init__(self, program, X, Z, kind, parts, diagonal, launch_rows, given=None):
+        self.given = given
         self.program, self.X, self.Z, self.kind = program, X, Z, kind
         self.parts, self.diagonal, self.launch_rows = parts, diagonal, launch_rows
         self.processors, self.shared, _ = compiler.properties(
             cp.cuda.runtime.getDevice()
         )
-        self.form, self.params = Z.kept_once(("numbers", program), self._numbers)
+        self.key = program.key, program.params.tobytes()
+        self.form, self.params = Z.kept_once(("numbers", self.key), self._numbers)
 
     def _numbers(self):
         form = fast.lowered(self.program, self.X.shape[1])
@@ -49,12 +53,34 @@ class Reducer:
 
     # -------------------------------------------------------------- the reductions
 
-    def matmat(self, V, targets=None, weights=None):
+    def matmat(self, V, budget, targets=None, weights=None):
         """``weights * (K @ V - targets)``, shape (n, c), float32."""
-        out = cp.empty((self.X.shape[0], V.shape[1]), np.float32)
-        for i0, i1 in self._row_chunks(self.launch_rows):
-            self._rows_of_product(i0, i1, V, targets, weights, out)
+        n, d, c = *self.X.shape, V.shape[1]
+        out = cp.empty((n, c), np.float32)
+        most = plans.most_outputs(self.kind, self.shared)
+        if self.kind == "direct" or not plans.product_pays(d, c, self.parts, most):
+            for i0, i1 in self._row_chunks(self.launch_rows):
+                self._rows_of_product(i0, i1, V, targets, weights, out)
+            return out
+        # The first columns are a by-product of K; the others are one matrix product.
+        height, panel = self._panel(budget)
+        padded = cp.zeros((panel.shape[1], c - most), np.float32)
+        padded[: V.shape[0]] = V[:, most:]
+        for i0, i1 in self._row_chunks(height):
+            kept = panel[: i1 - i0]
+            self._rows_of_product(i0, i1, V, None, None, out, kept, most)
+            out[i0:i1, most:] = kept @ padded
+        if targets is not None:
+            out -= targets
+        if weights is not None:
+            out *= weights[:, None]
         return out
+
+    def _panel(self, budget):
+        """Rows that are worked on together, and memory for K of them."""
+        width = -(-self.Z.shape[0] // plans.PADDING) * plans.PADDING
+        height = max(256, budget // (8 * width) // 256 * 256)
+        return height, cp.zeros((min(height, self.X.shape[0]), width), np.float32)
 
     def keeps(self, parts):
         """Whether `normal_matmat` by kept values is faster than by two products.
@@ -69,9 +95,7 @@ class Reducer:
     def normal_matmat(self, V, targets, weights, budget):
         """``K.T @ U`` and U, the `matmat`; K is computed once, panel by panel."""
         n, m = self.X.shape[0], self.Z.shape[0]
-        width = -(-m // plans.PADDING) * plans.PADDING
-        height = max(256, budget // (8 * width) // 256 * 256)
-        panel = cp.empty((min(height, n), width), np.float32)
+        height, panel = self._panel(budget)
         U, total = cp.empty((n, V.shape[1]), np.float32), cp.zeros((m, V.shape[1]))
         for i0, i1 in self._row_chunks(height):
             kept = panel[: i1 - i0]
@@ -79,9 +103,11 @@ class Reducer:
             total += (kept.T @ U[i0:i1])[:m]
         return total.astype(np.float32), U
 
-    def _rows_of_product(self, i0, i1, V, targets, weights, out, kept=None):
-        """Some rows of `matmat` into `out`; K itself into `kept`."""
-        c, x = V.shape[1], self._rows(self.X, i0, i1)
+    def _rows_of_product(
+        self, i0, i1, V, targets, weights, out, kept=None, columns=None
+    ):
+        """Some rows of `matmat`, of so many columns, into `out`; K into `kept`."""
+        c, x = columns or V.shape[1], self._rows(self.X, i0, i1)
         most = plans.most_outputs(self.kind, self.shared)
         for first in range(0, c, most):
             count = min(most, c - first)
@@ -148,7 +174,7 @@ class Reducer:
 
     def _rows(self, side, i0, i1):
         if self.kind == "direct":
-            return self._direct_columns(side, "norm_x", i0, i1)
+            return self._direct_columns(side, True, i0, i1)
         return self._packed(side, i0, i1)
 
     def _packed(self, side, start, stop):
@@ -162,12 +188,12 @@ class Reducer:
         key = ("tiles", self.program.leaf_key, self.form.fold, plan.columns)
 
         def make(start, stop):
-            columns = self._direct_columns(self.Z, "norm_z", start, stop)
+            columns = self._direct_columns(self.Z, False, start, stop)
             return packed.tiles_of(columns, plan.columns)
 
         return self.Z.kept(key, make, j0, j1)
 
-    def _direct_columns(self, side, norm, start, stop):
+    def _direct_columns(self, side, left, start, stop):
         """All that PAIR reads of one side, as columns: shape (dim, stop - start)."""
         found = []
         for leaf in self.program.pair_leaves:
@@ -178,8 +204,12 @@ class Reducer:
                 columns = columns * (fold if leaf.metric == "l1" else fold**0.5)
             found.append(columns)
         for leaf in self.program.row_leaves:
-            norms = side.take(View(leaf.scale), start, stop)[1]
-            found.append((norms if leaf.metric == norm else norms * 0)[None, :])
+            if leaf.is_left != left:
+                found.append(cp.zeros((1, stop - start), np.float32))
+            elif leaf.metric == "given_x":
+                found.append(self.given[None, start:stop])
+            else:
+                found.append(side.take(View(leaf.scale), start, stop)[1][None, :])
         out = found[0] if len(found) == 1 else cp.concatenate(found)
         return cp.ascontiguousarray(out)
 
@@ -192,7 +222,7 @@ class Reducer:
         if program.is_rough or not self.Z.keep:
             return True
         z = self._packed(self.Z, 0, self.Z.shape[0])
-        slope = self.Z.kept_once(("slope", program), lambda: plans.slope(program))
+        slope = self.Z.kept_once(("slope", self.key), lambda: plans.slope(program))
         return slope * z.largest_norm > plans.SAFE_SLOPE
 
     def _launch(self, plan, x, i0, i1, j0, j1, z, V, first, count, kept=None):
@@ -225,7 +255,8 @@ class Reducer:
         else:
             arguments = (x.data, z.data, x.norms, operand, x.scale, z.scale)
             arguments += (self.params, x.rows, z.rows, _or_nothing(z.factor))
-            arguments += (_or_nothing(diagonal), out)
+            given = None if self.given is None else self.given[i0:i1]
+            arguments += (_or_nothing(diagonal), _or_nothing(given), out)
             arguments += (
                 (NOTHING, np.int64(0))
                 if kept is None

@@ -82,8 +82,8 @@ def _partials(node):
             return (1.0 / a[0],)
         case "log1p":
             return (1.0 / (1.0 + a[0]),)
-        case "sqrt":
-            return (0.5 / node,)
+        case "sqrt":  # 0 where rows meet: what it is multiplied by is 0 there as well
+            return (guarded_ratio(0.5, node),)
         case "sin":
             return (cos(a[0]),)
         case "cos":

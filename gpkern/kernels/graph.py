@@ -117,9 +117,9 @@ class Leaf:
 
     Parameters
     ----------
-    metric : {"sqeuclidean", "l1", "chi2", "dot", "norm_x", "norm_z"}
-        The last two are the squared norms of the two rows; they vary along one
-        side of the matrix only.
+    metric : {"sqeuclidean", "l1", "chi2", "dot", "norm_x", "norm_z", "given_x"}
+        The last three vary along one side of the matrix only: the squared norms of
+        the two rows, and a number of the left row that comes with the call.
     scale : tuple of float or None
         Length scale of each column, by which the rows are divided first.
     owner : str
@@ -132,7 +132,12 @@ class Leaf:
 
     @property
     def is_pairwise(self):
-        return self.metric not in ("norm_x", "norm_z")
+        return self.metric not in ("norm_x", "norm_z", "given_x")
+
+    @property
+    def is_left(self):
+        """Whether it is a quantity of the left row alone."""
+        return self.metric in ("norm_x", "given_x")
 
     def check_columns(self, n_features):
         """ValueError unless `scale` fits data of so many columns."""

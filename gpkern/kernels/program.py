@@ -69,6 +69,35 @@ class Program:
         return Program(ex.log_of(self.expr), ex.log_of(self.diagonal_expr))
 
     @cached_property
+    def softmax(self):
+        """Program of the kernel over ``exp(given_x)``, without underflow."""
+        return Program(*(ex.exp(e) for e in self._log_less_given))
+
+    @cached_property
+    def _log_less_given(self):
+        given = ex.leaf("given_x")
+        return self.log.expr - given, self.log.diagonal_expr - given
+
+    @cached_property
+    def slopes(self):
+        """Pairs of a leaf that depends on the left row and the derivative by it."""
+        return self._by_leaves(lambda e, node, _: ex.diff(e, node))
+
+    @cached_property
+    def softmax_slopes(self):
+        """The same of the logarithm, times `softmax`."""
+        return self._by_leaves(lambda e, node, s: s * ex.diff(ex.log_of(e), node))
+
+    def _by_leaves(self, of):
+        out, soft = [], self.softmax
+        for leaf in self.pair_leaves + self.row_leaves:
+            if leaf.metric != "norm_z":
+                node = ex.leaf(leaf.metric, leaf.scale, leaf.owner)
+                exprs = (self.expr, soft.expr), (self.diagonal_expr, soft.diagonal_expr)
+                out.append((leaf, Program(*(of(e, node, s) for e, s in exprs))))
+        return tuple(out)
+
+    @cached_property
     def is_rough(self):
         """Whether the formula takes the root of a squared distance.
 
@@ -118,7 +147,7 @@ class Program:
         for leaf in self.pair_leaves + self.row_leaves:
             leaf.check_columns(n_features)
 
-    def diagonal(self, n, self_dots):
+    def diagonal(self, n, self_dots, given=0.0):
         """k(x, x) for each of `n` rows, float64.
 
         Parameters
@@ -127,11 +156,15 @@ class Program:
         self_dots : callable
             ``self_dots(scale)``: squared norm of each (scaled) row; called only when
             the diagonal depends on the row.
+        given : array of shape (n,), default=0
+            What comes with the call, where the formula has a place for it.
         """
-        values = {
-            v: 0.0 if v.metric in _AT_ZERO else self_dots(v.scale)
-            for v in ex.leaves(self.diagonal_expr)
-        }
+        values = {v: 0.0 for v in ex.leaves(self.diagonal_expr)}
+        for v in values:
+            if v.metric == "given_x":
+                values[v] = given
+            elif v.metric not in _AT_ZERO:
+                values[v] = self_dots(v.scale)
         out = ex.evaluate(self.diagonal_expr, values)
         return out if getattr(out, "shape", ()) else np.full(n, out)
 

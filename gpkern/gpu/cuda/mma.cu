@@ -37,7 +37,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
            const float* __restrict__ x_scale, const float* __restrict__ z_scale,
            const float* __restrict__ params, const float* __restrict__ x_rows,
            const float* __restrict__ z_rows, const float* __restrict__ factor,
-           const float* __restrict__ diagonal, void* __restrict__ out, float* kept,
+           const float* __restrict__ diagonal, const float* __restrict__ given,
+           void* __restrict__ out, float* kept,
            long long kept_row, float fold, int n, int m, int columns, int shift, int slabs,
            int tiles, int tiles_per_split, int padded_rows) {
   extern __shared__ __align__(128) unsigned char shared[];
@@ -95,9 +96,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
   pairs.m = m;
   const int row = blockIdx.x * BM + wm + (lane >> 2);
   float x_norm[MT][2], acc[MT][NT * 4];
+  float2 x_given[MT] = {};
   UNROLL for (int i = 0; i < MT; ++i) {
     x_norm[i][0] = x_norms[row + i * 16] * (DOT ? 1.f : fold);
     x_norm[i][1] = x_norms[row + i * 16 + 8] * (DOT ? 1.f : fold);
+    if (GIVEN)
+      x_given[i] = make_float2(given[min(row + i * 16, n - 1)],
+                               given[min(row + i * 16 + 8, n - 1)]);
     UNROLL for (int j = 0; j < NT * 4; ++j) acc[i][j] = 0.f;
   }
   Reduction<MT> reduction;
@@ -140,8 +145,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const float* v_tile = (const float*)(shared + v_at + v * (VFLOATS * 4));
     v = v == 2 ? 0 : v + 1;
     UNROLL for (int i = 0; i < MT; ++i) {
-      reduction.strip(i, acc[i], x_norm[i][0], x_norm[i][1], v_tile, wn, lane,
-                      row + i * 16, tile * BN, pairs);
+      reduction.strip(i, acc[i], x_norm[i][0], x_norm[i][1], x_given[i], v_tile,
+                      wn, lane, row + i * 16, tile * BN, pairs);
       UNROLL for (int j = 0; j < NT * 4; ++j) acc[i][j] = 0.f;
     }
     ++tile;

@@ -10,7 +10,8 @@
 // cores; LOGSUMEXP; PARTS; DOT (the leaf is an inner product, not a squared distance);
 // DIAGONAL (one sample: entries on the diagonal are given); EXACT (a squared distance
 // far below the norms is computed again from the rows); STORE (values are written to
-// memory too, for a product with the transposed); ELEMENT(s, x, z) of `p`.
+// memory too, for a product with the transposed); ELEMENT(s, x, z, g) of `p`, and GIVEN
+// where it reads g, a number of the left row.
 #pragma once
 
 #if CG > 0
@@ -56,8 +57,8 @@ struct Pairs {
 
   // Kernel values of one block: `row`, `row` + 8 by `column`, `column` + 1.
   __device__ __forceinline__ void values(float (&k)[4], const float* a, float x0,
-                                         float x1, float2 z, int row, int column,
-                                         bool on_diagonal) const {
+                                         float x1, float2 g, float2 z, int row,
+                                         int column, bool on_diagonal) const {
 #if DOT
     const float s[4] = {a[0] * scale, a[1] * scale, a[2] * scale, a[3] * scale};
 #else
@@ -76,10 +77,10 @@ struct Pairs {
     }
 #endif
 #endif
-    k[0] = ELEMENT(s[0], x0, z.x);
-    k[1] = ELEMENT(s[1], x0, z.y);
-    k[2] = ELEMENT(s[2], x1, z.x);
-    k[3] = ELEMENT(s[3], x1, z.y);
+    k[0] = ELEMENT(s[0], x0, z.x, g.x);
+    k[1] = ELEMENT(s[1], x0, z.y, g.x);
+    k[2] = ELEMENT(s[2], x1, z.x, g.y);
+    k[3] = ELEMENT(s[3], x1, z.y, g.y);
 #if DIAGONAL
     if (on_diagonal) {
       UNROLL for (int q = 0; q < 4; ++q) {
@@ -124,7 +125,7 @@ struct Reduction {
   // `tile` is V and norms in shared memory; `at` the strip's first column in there,
   // `row` and `column` this thread's first row and the tile's first column.
   __device__ __forceinline__ void strip(int i, float (&a)[NT * 4], float x0, float x1,
-                                        const float* tile, int at, int lane, int row,
+                                        float2 given, const float* tile, int at, int lane, int row,
                                         int column, const Pairs& pairs) {
     [[maybe_unused]] const int g = lane >> 2;
     const int t = lane & 3;
@@ -138,7 +139,7 @@ struct Reduction {
       const int c = at + j * 8 + 2 * t;
       const float2 z = *(const float2*)(norms + c), w = *(const float2*)(tile + c);
       float k[4];
-      pairs.values(k, a + 4 * j, x0, x1, z, row, column + c, on_diagonal);
+      pairs.values(k, a + 4 * j, x0, x1, given, z, row, column + c, on_diagonal);
       UNROLL for (int q = 0; q < 4; ++q) {
         k[q] += q & 1 ? w.y : w.x;
         top[q >> 1] = fmaxf(top[q >> 1], k[q]);
@@ -160,8 +161,8 @@ struct Reduction {
     UNROLL for (int j = 0; j < NT; ++j) {
       const int c = at + j * 8 + 2 * t;
       float k[4];
-      pairs.values(k, a + 4 * j, x0, x1, *(const float2*)(norms + c), row, column + c,
-                   on_diagonal);
+      pairs.values(k, a + 4 * j, x0, x1, given, *(const float2*)(norms + c), row,
+                   column + c, on_diagonal);
       u32 h[4];
 #if PARTS == 2
       u32 l[4];
@@ -202,8 +203,8 @@ struct Reduction {
       const int c = at + j * 8 + 2 * t;
       const float2 w = *(const float2*)(tile + c);
       float k[4];
-      pairs.values(k, a + 4 * j, x0, x1, *(const float2*)(norms + c), row, column + c,
-                   on_diagonal);
+      pairs.values(k, a + 4 * j, x0, x1, given, *(const float2*)(norms + c), row,
+                   column + c, on_diagonal);
       s0 = fmaf(k[0], w.x, fmaf(k[1], w.y, s0));
       s1 = fmaf(k[2], w.x, fmaf(k[3], w.y, s1));
     }

@@ -69,7 +69,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
            const float* __restrict__ x_scale, const float* __restrict__ z_scale,
            const float* __restrict__ params, const float* __restrict__ x_rows,
            const float* __restrict__ z_rows, const float* __restrict__ factor,
-           const float* __restrict__ diagonal, void* __restrict__ out, float* kept,
+           const float* __restrict__ diagonal, const float* __restrict__ given,
+           void* __restrict__ out, float* kept,
            long long kept_row, float fold, int n, int m, int columns, int shift, int slabs,
            int tiles, int tiles_per_split, int padded_rows) {
   extern __shared__ __align__(1024) unsigned char shared[];
@@ -141,6 +142,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     const int row = blockIdx.x * BM + group * 64 + (warp & 3) * 16 + (lane >> 2);
     const float x_norm0 = x_norms[row] * (DOT ? 1.f : fold);
     const float x_norm1 = x_norms[row + 8] * (DOT ? 1.f : fold);
+    float2 x_given = {};
+    if (GIVEN)
+      x_given = make_float2(given[min(row, n - 1)], given[min(row + 8, n - 1)]);
     const size_t mine = (size_t)blockIdx.y * padded_rows + row;
     Reduction<1> reduction;
     reduction.start();
@@ -179,7 +183,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
       barrier_wait(v_full + 8 * v.at, v.parity);
       const float* v_tile =
           (const float*)(shared + (v_at - shared_address(shared)) + v.at * VFLOATS * 4);
-      reduction.strip(0, acc, x_norm0, x_norm1, v_tile, 0, lane, row, tile * BN, pairs);
+      reduction.strip(0, acc, x_norm0, x_norm1, x_given, v_tile, 0, lane, row, tile * BN, pairs);
       asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
       if (leader) barrier_arrive(v_empty + 8 * v.at);
       v.advance(2);

@@ -1,0 +1,120 @@
+"""Softmax over a row of a kernel matrix, and gradients by the rows of X."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+# Spread of log weights that products of the dtype hold.
+WIDEST = {"float32": 80.0, "float64": 700.0}
+
+
+class Softmax:
+    """``exp(log k + log_weights)`` over its row sums, ready for products.
+
+    Parameters
+    ----------
+    operator : KernelOperator
+    log_weights : array of shape (m,) or None
+
+    Attributes
+    ----------
+    given : array of shape (n,), float64
+        Logarithm that is taken from the kernel's, in numbers of the dtype.
+    weights : array of shape (m,)
+        What columns are multiplied by.
+    rest : array of shape (n,), float64
+        What rows are multiplied by: the rounding of `given`.
+    """
+
+    def __init__(self, operator, log_weights):
+        xp, dtype = operator.device.xp, operator.dtype
+        sums = operator.row_logsumexp(log_weights)
+        if not bool((sums > -np.inf).all()):
+            raise ValueError(
+                "a softmax needs a column with a positive kernel value and a weight in "
+                "each row; some rows have none"
+            )
+        top, self.weights = 0.0, xp.ones(operator.shape[1], dtype)
+        if log_weights is not None:
+            log_weights = xp.asarray(log_weights, dtype=np.float64)
+            top = float(log_weights.max())
+            kept = xp.where(log_weights == -np.inf, top, log_weights)
+            if top - float(kept.min()) > WIDEST[dtype.name]:
+                raise ValueError(
+                    f"log_weights must lie within {WIDEST[dtype.name]:.0f} of the "
+                    f"largest, or be -inf, for {dtype.name} data"
+                )
+            self.weights = xp.exp(log_weights - top).astype(dtype)
+        self.given = (sums - top).astype(dtype).astype(np.float64)
+        self.rest = xp.exp(self.given - (sums - top))
+
+
+def softmax_product(operator, V, log_weights):
+    """Means of the rows of V (m, c) by softmax weights, shape (n, c)."""
+    xp, soft = operator.device.xp, Softmax(operator, log_weights)
+    program = formula(operator, "row_softmax").softmax
+    matrix = operator.matrix_.with_formula(program, given=soft.given)
+    columns = xp.concatenate([V, xp.ones_like(V[:, :1])], axis=1)
+    product = matrix.matmat(soft.weights[:, None] * columns)
+    return product[:, :-1] / product[:, -1:]
+
+
+def gradient(operator, weights):
+    """Gradient of the weighted row sums by the rows of X, shape (n, d)."""
+    slopes = formula(operator, "row_gradient").slopes
+    return _by_rows(operator, slopes, weights, None).astype(operator.dtype)
+
+
+def logsumexp_gradient(operator, log_weights):
+    """Gradient of `row_logsumexp`, shape (n, d)."""
+    slopes = formula(operator, "row_logsumexp_gradient").softmax_slopes
+    soft = Softmax(operator, log_weights)
+    out = _by_rows(operator, slopes, soft.weights, soft.given)
+    return (out * soft.rest[:, None]).astype(operator.dtype)
+
+
+def _by_rows(operator, slopes, weights, given):
+    """Sum over leaves: the slope's products with what moves the leaf."""
+    xp, matrix = operator.device.xp, operator.matrix_
+    X, Z = (_dense(operator, side) for side in (matrix.X, matrix.Z))
+    centre = 0.0 if matrix.Z.centre is None else matrix.Z.centre
+    out = xp.zeros((operator.shape[0], X.shape[1]))
+    for leaf, program in slopes:
+        S = matrix.with_formula(program, given=given)
+        scale = xp.ones(1) if leaf.scale is None else xp.asarray(leaf.scale)
+        if leaf.metric == "sqeuclidean":
+            # Of x - z, both from the centre: less is lost where they cancel.
+            columns = xp.concatenate([Z - centre, xp.ones_like(Z[:, :1])], axis=1)
+            columns = (weights[:, None] * columns).astype(operator.dtype)
+            product = S.matmat(columns).astype(np.float64)
+            out += (2 / scale**2) * ((X - centre) * product[:, -1:] - product[:, :-1])
+        elif leaf.metric == "dot":
+            columns = (weights[:, None] * Z).astype(operator.dtype)
+            out += S.matmat(columns) / scale**2
+        elif leaf.metric == "norm_x":
+            product = S.matmat(weights[:, None]).astype(np.float64)
+            out += (2 / scale**2) * X * product
+        else:
+            raise TypeError(
+                f"gradients need a kernel of distances or inner products; "
+                f"{operator.kernel} is one of {leaf.metric!r}"
+            )
+    return out
+
+
+def _dense(operator, side):
+    rows = side.raw(0, side.shape[0])
+    if sparse.issparse(rows):
+        raise TypeError("gradients need dense rows: pass X.toarray()")
+    return operator.device.xp.asarray(rows, dtype=np.float64)
+
+
+def formula(operator, name):
+    """The program of an operator's kernel; an error where there is none."""
+    if operator.matrix_.program is None:
+        raise TypeError(
+            f"{name} needs a kernel with a formula, not a function: write it as a "
+            "gpkern.kernels.FormulaKernel"
+        )
+    return operator.matrix_.program
