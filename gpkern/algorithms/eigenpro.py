@@ -253,7 +253,7 @@ def iterative_projection(kernel, Z, device, n_iter, random_state):
 
     def project(h):
         theta, _, _ = conjugate_gradients(
-            apply, h.astype(np.float64), precondition, 1e-5, n_iter, device.xp
+            apply, h.astype(np.float64), precondition, PROJECTION_TOL, n_iter, device.xp
         )
         return theta.astype(h.dtype)
 
@@ -327,8 +327,11 @@ class Options:
         return Rank(self.n_eigencomponents, batch)
 
 
-# Conjugate gradient steps of a projection onto centres too many to factor.
-PROJECTION_ITERATIONS = 10
+# Conjugate gradient steps of a projection onto centres too many to factor: at most,
+# and as many as are expected when the time between projections is chosen.
+PROJECTION_ITERATIONS, EXPECTED_ITERATIONS = 10, 5
+# Residual that ends them: the next projections correct what is left.
+PROJECTION_TOL = 1e-2
 # Rows of a batch that cost little more than one.
 SMALL_BATCH = 256
 # Each step takes the leading directions most of the way, so some for every epoch.
@@ -376,7 +379,7 @@ def assemble(kernel, data, centers, coef, options, device, random_state):
         its = PROJECTION_ITERATIONS
         project = iterative_projection(kernel, centers, device, its, random_state)
         # Per row: its p^2 / (T m) pairs for projections, T m / 2 for what is pending.
-        period = round(p * np.sqrt(2 * its) / batch)
+        period = round(p * np.sqrt(2 * EXPECTED_ITERATIONS) / batch)
     model = DelayedProjection(
         operator, preconditioner, data.rows(rows), coef, project, max(1, period)
     )
