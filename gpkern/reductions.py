@@ -172,8 +172,8 @@ class Reductions:
         Returns
         -------
         array of shape (b,) or (len(kernels), b), float64
-            On a GPU, float32 data: with ``precision="high"``, kernel values have 22
-            significant bits, with "medium" 11.
+            On a GPU, from float32 data: kernel values have 22 significant bits, or 11
+            with ``precision="medium"``, down to 2^-30 of the largest k(x, x).
 
         Raises
         ------

@@ -331,7 +331,7 @@ class Options:
 # and as many as are expected when the time between projections is chosen.
 PROJECTION_ITERATIONS, EXPECTED_ITERATIONS = 10, 5
 # Residual that ends them: the next projections correct what is left.
-PROJECTION_TOL = 1e-2
+PROJECTION_TOL = 0.1
 # Rows of a batch that cost little more than one.
 SMALL_BATCH = 256
 # Each step takes the leading directions most of the way, so some for every epoch.

@@ -1,7 +1,8 @@
-"""Kernel formula -> element function of the fused kernels: float32, fast functions.
+"""Kernel formula -> element function of the fused kernels.
 
-The hardware's exp2, log2, reciprocal and root have errors of one or two units in the
-last place. Numbers that multiply the argument of an exponential take log2(e) in.
+In float32 the hardware's exp2, log2, reciprocal and root have errors of one or two
+units in the last place. Numbers that multiply the argument of an exponential take
+log2(e) in.
 """
 
 from __future__ import annotations
@@ -32,6 +33,13 @@ _OPS = {
     "sin": "sinf({0})",
     "cos": "cosf({0})",
     "tanh": "tanhf({0})",
+}
+# The same in float64, by CUDA's own functions.
+_PRECISE = _OPS | {
+    "recip": "T(1) / {0}",
+    "rsqrt": "rsqrt({0})",
+    **{f: f"{f}({{0}})" for f in ("exp", "exp2", "log", "log1p", "sqrt")},
+    **{f: f"{f}({{0}})" for f in ("sin", "cos", "tanh")},
 }
 _FUNCTIONS = {
     "fast_exp2": "ex2.approx.ftz.f32",
@@ -162,10 +170,10 @@ def _only_user(statements, token):
 
 
 def _token(token):
-    return token if token[0] in "spt" else f"{float(token)!r}f"
+    return token if token[0] in "spt" else f"T({float(token)!r})"
 
 
-def element(program, form, math_header):
+def element(program, form, math_header, dtype="float32"):
     """Text of ``element(s0, ..., p0, ...)`` with what it calls.
 
     Parameters
@@ -175,18 +183,24 @@ def element(program, form, math_header):
         Of the program.
     math_header : str
         ``math.cuh``.
+    dtype : {"float32", "float64"}
+        The fast functions are those of float32.
     """
-    leaves = len(program.pair_leaves + program.row_leaves)
-    args = [f"float s{i}" for i in range(leaves)]
-    args += [f"float p{i}" for i in range(len(form.params))]
+    single = dtype == "float32"
+    ops, leaves = _OPS if single else _PRECISE, program.pair_leaves + program.row_leaves
+    args = [f"T s{i}" for i in range(len(leaves))]
+    args += [f"T p{i}" for i in range(len(form.params))]
     lines = [
-        f"  const float {target} = {_OPS[op].format(*map(_token, operands))};"
+        f"  const T {target} = {ops[op].format(*map(_token, operands))};"
         for target, op, operands in form.statements
     ]
     body = "\n".join([*lines, f"  return {_token(program.result)};"])
     return (
-        f"typedef float T;\n{math_header}{_HEADER}"
-        f"__device__ __forceinline__ float element({', '.join(args)}) {{\n{body}\n}}\n"
+        f"typedef {'float' if single else 'double'} T;\n{math_header}"
+        f"{_HEADER if single else ''}"
+        f"__device__ __forceinline__ T element({', '.join(args)}) {{\n{body}\n}}\n"
+        f"#define EXP {'fast_exp' if single else 'exp'}\n"
+        f"#define RECIP(x) {'fast_recip(x)' if single else '(1.0 / (x))'}\n"
         f"#define NP {len(form.params)}\n"
     )
 
@@ -206,27 +220,29 @@ def product_header(program, form, math_header):
     )
 
 
+# What a column adds to a quantity of a pair.
 _TERMS = {
-    "sqeuclidean": "const float t = x[k] - z[k][j]; s = fmaf(t, t, s);",
-    "l1": "s += fabsf(x[k] - z[k][j]);",
-    "dot": "s = fmaf(x[k], z[k][j], s);",
-    "chi2": "const float t = x[k] - z[k][j]; "
-    "s = fmaf(t, t * fast_recip(x[k] + z[k][j] + 1e-30f), s);",
+    "sqeuclidean": "const T t = x - z; s += t * t;",
+    "l1": "s += abs(x - z);",
+    "dot": "s += x * z;",
+    "chi2": "const T t = x - z; s += t * (t * RECIP(x + z + T(1e-30)));",
 }
 
 
-def direct_header(program, form, d, math_header):
+def direct_header(program, form, d, math_header, dtype):
     """``element.cuh`` of any formula of few columns, from the rows themselves.
 
-    The rows of X and of Z hold the columns of each leaf in turn, then the norms.
+    The rows of X and of Z hold the columns of each leaf in turn, then what belongs to
+    one row alone.
     """
-    text, values, at = [element(program, form, math_header)], [], 0
+    text, values, at = [element(program, form, math_header, dtype)], [], 0
     for i, leaf in enumerate(program.pair_leaves):
         text.append(
-            f"""__device__ __forceinline__ float leaf{i}(const float* x,
-                                       const float (*z)[4], int j) {{
-  float s = 0.f;
+            f"""__device__ __forceinline__ T leaf{i}(const T* xs,
+                                   const T (*zs)[16 / sizeof(T)], int j) {{
+  T s = 0;
   _Pragma("unroll") for (int k = {at}; k < {at + d}; ++k) {{
+    const T x = xs[k], z = zs[k][j];
     {_TERMS[leaf.metric]}
   }}
   return s;
@@ -242,6 +258,28 @@ def direct_header(program, form, d, math_header):
     text.append(f"#define PAIR(x, z, i, j) element({', '.join(values)})\n")
     text.append(f"#define DIM {at}\n")
     return "".join(text)
+
+
+def wide_header(program, form, math_header, dtype):
+    """The same for any number of columns, a term at a time."""
+    cases = [
+        f"  if (leaf == {i}) {{ {_TERMS[leaf.metric]} }}"
+        for i, leaf in enumerate(program.pair_leaves)
+    ]
+    values = [f"s[{i}][i][k]" for i in range(len(program.pair_leaves))]
+    for r, leaf in enumerate(program.row_leaves):
+        values.append(f"x[{r}][i]" if leaf.is_left else f"z[{r}][j]")
+    values += [f"p[{i}]" for i in range(len(form.params))]
+    lines = [
+        element(program, form, math_header, dtype),
+        "__device__ __forceinline__ void term(int leaf, T& s, T x, T z) {",
+        *cases,
+        "}",
+        f"#define VALUE(s, x, z, i, k, j) element({', '.join(values)})",
+        f"#define LEAVES {len(program.pair_leaves)}",
+        f"#define ROW_LEAVES {len(program.row_leaves)}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def wgmma(columns):

@@ -122,18 +122,20 @@ class Matrix:
     def _points(self, source, centre, name="X"):
         return Points(source, self.dtype, centre, self.budget, name)
 
-    def _reducer(self, program):
-        """The fused kernels for a formula, or None."""
-        if self.opaque is not None or self.dtype != np.float32:
+    def _reducer(self, program, outputs=1):
+        """The fused kernels for a formula and columns of V, or None."""
+        if self.opaque is not None:
             return None
         capability = compiler.properties(self.device_id)[2]
-        kind = plans.kind_of(program, self.X.shape[1], capability)
-        if kind is None or self.precision == "highest":
+        kind = plans.kind_of(
+            program, self.X.shape[1], capability, self.dtype.name, self.precision
+        )
+        if kind is None or (kind == "wide" and outputs > plans.WIDE_OUTPUTS):
             return None
         diagonal = None
         if self.symmetric:
             n = self.shape[0]
-            diagonal = cp.asarray(self._diagonal(0, n, program)).astype(np.float32)
+            diagonal = cp.asarray(self._diagonal(0, n, program)).astype(self.dtype)
         # Tiles and launches shrink together when memory runs out.
         launch = min(plans.LAUNCH_ROWS, 64 * self.tile_rows)
         return Reducer(
@@ -266,7 +268,7 @@ class Matrix:
     def matmat(self, V):
         """K @ V, shape (n, c)."""
         V = cp.ascontiguousarray(cp.asarray(V, dtype=self.dtype))
-        reducer = self._reducer(self.program)
+        reducer = self._reducer(self.program, V.shape[1])
         if reducer is not None and V.size:
             return reducer.matmat(V, self.budget)
         halves = self.symmetric and self.given is None and self._by_product
@@ -308,7 +310,7 @@ class Matrix:
         """
         n, m = self.shape
         V = cp.ascontiguousarray(cp.asarray(V, dtype=self.dtype))
-        reducer = self._reducer(self.program)
+        reducer = self._reducer(self.program, V.shape[1])
         if reducer is not None and V.size:
             targets, weights = self._as_operand(targets), self._as_operand(weights)
             back = self.with_precision(gradient_precision or self.precision)
@@ -374,11 +376,11 @@ class Matrix:
 
         Shape (len(programs), b), float64.
         """
-        fused = self.opaque is None and self.symmetric and self.dtype == np.float32
-        one = {(p.leaf_key) for p in programs}
-        if not fused or len(one) > 1 or self.precision == "highest":
+        formulas = all(p is not None and p.pair_leaves for p in programs)
+        fast = formulas and self.symmetric and self.dtype == np.float32
+        if not fast or self.precision == "highest":
             return None
-        if not programs[0].pair_leaves:
+        if len({p.leaf_key for p in programs}) > 1:
             return None
         out = forms.quadratic_forms(self, programs, R)
         return out if bool(cp.isfinite(out).all()) else None

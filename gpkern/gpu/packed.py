@@ -94,7 +94,7 @@ def tiles_of(columns, width):
     """Rows given as columns (k, n), in tiles (count, k, width); the last repeated."""
     k, n = columns.shape
     count = -(-n // width)
-    out = cp.empty((k, count * width), np.float32)
+    out = cp.empty((k, count * width), columns.dtype)
     out[:, :n] = columns
     out[:, n:] = columns[:, n - 1 :]
     return cp.ascontiguousarray(out.reshape(k, count, width).transpose(1, 0, 2))

@@ -1,8 +1,8 @@
 """Reductions over a kernel matrix in one CUDA kernel, K never in memory.
 
-Three kernels share the reductions: `direct` takes few columns by differences; `mma`
-takes inner products on tensor cores of any card since compute capability 8.0; `wgmma`
-is the fastest for wide rows on 9.0. See ``docs/engine.md``.
+`direct` takes few columns by differences; `mma` takes inner products on tensor cores of
+any card since compute capability 8.0; `wgmma` is the fastest for wide rows on 9.0;
+`wide` does by ordinary arithmetic what is no inner product. See ``docs/engine.md``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,13 @@ PADDING = 256
 HEAVY = ("matern", "log_matern", "sin", "cos")
 # Columns up to which quantities of a pair come from differences.
 DIRECT_COLUMNS = 8
+# Leaves of a formula that ordinary arithmetic takes, and columns up to which it is
+# faster than tiles by cuBLAS, for what could be inner products.
+MOST_LEAVES, WIDE_COLUMNS = 4, {"float32": 256, "float64": 96}
+# Columns that `wide` takes at a time.
+WIDE_DEPTH = 16
+# Columns of V from which those tiles are better.
+WIDE_OUTPUTS = 16
 # Columns of X from which wgmma is faster than mma.sync.
 WGMMA_COLUMNS = 64
 # Columns of X from which K is written and read once rather than computed again for a
@@ -45,7 +52,7 @@ class Plan:
 
     Attributes
     ----------
-    kind : {"direct", "mma", "wgmma"}
+    kind : {"direct", "wide", "mma", "wgmma"}
     rows, columns : int
         Of K that a block takes at a time.
     macros : dict
@@ -66,7 +73,7 @@ class Plan:
     parts_per_split: int = 1
 
 
-def kind_of(program, d, capability):
+def kind_of(program, d, capability, dtype="float32", precision="high"):
     """The kernel for a formula on d columns, or None: tiles must do.
 
     Parameters
@@ -75,21 +82,25 @@ def kind_of(program, d, capability):
     d : int
     capability : int
         Of the GPU, such as 90.
+    dtype : {"float32", "float64"}
+    precision : {"high", "highest", "medium"}
     """
     heavy = any(op in HEAVY for _, op, _ in program.statements)
     if capability < 80 or not program.pair_leaves or heavy:
         return None
-    if d * len(program.pair_leaves) + len(program.row_leaves) <= DIRECT_COLUMNS:
+    leaf, leaves = program.pair_leaves[0], len(program.pair_leaves)
+    if d * leaves + len(program.row_leaves) <= DIRECT_COLUMNS:
         return "direct"
-    leaf = program.pair_leaves[0]
-    one = len(program.pair_leaves) == 1 and leaf.metric in ("sqeuclidean", "dot")
+    products = all(v.metric in ("sqeuclidean", "dot") for v in program.pair_leaves)
     norms = all(
         v.metric == "given_x" or (leaf.metric == "dot" and v.scale == leaf.scale)
         for v in program.row_leaves
     )
-    if not (one and norms):
-        return None
-    return "wgmma" if capability == 90 and d >= WGMMA_COLUMNS else "mma"
+    single = dtype == "float32" and precision != "highest"
+    if single and leaves == 1 and products and norms:
+        return "wgmma" if capability == 90 and d >= WGMMA_COLUMNS else "mma"
+    few = leaves <= MOST_LEAVES and (not products or d <= WIDE_COLUMNS[dtype])
+    return "wide" if few else None
 
 
 def depth_of(kind, d):
@@ -100,13 +111,13 @@ def depth_of(kind, d):
 
 @lru_cache(maxsize=256)
 def plan(kind, d, outputs, parts, logsumexp, exact, shared_limit):
-    """Sizes for a kernel.
+    """Sizes for a kernel of inner products on tensor cores.
 
     Parameters
     ----------
-    kind : {"direct", "mma", "wgmma"}
+    kind : {"mma", "wgmma"}
     d : int
-        Columns of the rows; for "direct" of all that PAIR reads.
+        Columns of the rows.
     outputs : int
         Columns of V.
     parts : {1, 2}
@@ -117,8 +128,6 @@ def plan(kind, d, outputs, parts, logsumexp, exact, shared_limit):
     shared_limit : int
         Bytes of shared memory that a block may have.
     """
-    if kind == "direct":
-        return _plan_direct(d, outputs, logsumexp)
     groups = 0 if outputs == 1 or logsumexp else -(-outputs // 8)
     macros = {"PARTS": parts, "CG": groups, "LOGSUMEXP": int(logsumexp)}
     macros["EXACT"] = int(exact)
@@ -156,15 +165,36 @@ def plan(kind, d, outputs, parts, logsumexp, exact, shared_limit):
     return Plan(kind, rows, columns, macros, threads, shared, blocks, columns // wn)
 
 
-def _plan_direct(dim, outputs, logsumexp):
-    c = 1 if logsumexp or outputs == 1 else 4 if outputs <= 4 else 8
-    if dim <= 4:
+def plan_direct(dim, outputs, logsumexp, dtype="float32"):
+    """Sizes for few columns: `dim` is all that PAIR reads of a row."""
+    c = _outputs(outputs, logsumexp)
+    if dtype == "float64":
+        tm, tn, blocks = 4, 8 if c < 8 else 4, 1
+    elif dim <= 4:
         tm, tn = (8, 32) if c == 1 else (8, 16) if c == 4 else (4, 16)
+        blocks = 3 if dim * c <= 4 else 2 if dim * c <= 16 else 1
     else:
         tm, tn = (4, 16) if c < 8 else (4, 8)
-    blocks = 3 if dim * c <= 4 else 2 if dim * c <= 16 else 1
+        blocks = 2 if dim * c <= 16 else 1
     macros = {"TM": tm, "TN": tn, "C": c, "BLOCKS": blocks, "LOGSUMEXP": int(logsumexp)}
     return Plan("direct", 16 * tm, 16 * tn, macros, 256, 0, blocks)
+
+
+def plan_wide(leaves, outputs, logsumexp, dtype="float32"):
+    """Sizes for a formula of so many leaves by ordinary arithmetic."""
+    c = _outputs(outputs, logsumexp)
+    if dtype == "float64":
+        tm, tn = (4, 4) if leaves == 1 else (4, 2)
+    else:
+        tm, tn = (8, 8) if leaves == 1 else (8, 4) if leaves == 2 else (4, 4)
+    macros = {"TM": tm, "TN": tn, "C": c, "BLOCKS": 1, "LOGSUMEXP": int(logsumexp)}
+    macros["KS"] = WIDE_DEPTH
+    return Plan("wide", 16 * tm, 16 * tn, macros, 256, 0, 1)
+
+
+def _outputs(outputs, logsumexp):
+    """Columns of V that a kernel is compiled for."""
+    return 1 if logsumexp or outputs == 1 else 4 if outputs <= 4 else 8
 
 
 def slope(program):
@@ -172,6 +202,8 @@ def slope(program):
 
     Of a logarithm, whose errors are absolute, as it is.
     """
+    if program.is_rough:
+        return math.inf
     leaf = next(v for v in program.pair_leaves if v.metric == "sqeuclidean")
     at = {v: np.float64(0.0) for v in ex.leaves(program.expr)}
     with np.errstate(all="ignore"):
@@ -183,7 +215,7 @@ def slope(program):
 
 def most_outputs(kind, shared_limit):
     """Columns of V that one pass takes."""
-    if kind == "direct":
+    if kind in ("direct", "wide"):
         return 8
     return 64 if kind == "mma" and shared_limit > 160_000 else 32
 

@@ -24,21 +24,22 @@ class Reducer:
     ----------
     program : Program
     X, Z : Points
-    kind : {"direct", "mma", "wgmma"}
+    kind : {"direct", "wide", "mma", "wgmma"}
         From `plans.kind_of`.
     parts : {1, 2}
         2 for float32 accuracy, 1 for that of TF32.
-    diagonal : array of shape (n,), float32, or None
+    diagonal : array of shape (n,) or None
         Entries on the diagonal of the symmetric matrix.
     launch_rows : int
         Rows of one launch, at most; a multiple of 256.
-    given : array of shape (n,), float32, default=None
+    given : array of shape (n,), default=None
         What the formula takes from the call, one number a row.
     """
 
     def __init__(self, program, X, Z, kind, parts, diagonal, launch_rows, given=None):
         self.given = given
         self.program, self.X, self.Z, self.kind = program, X, Z, kind
+        self.dtype, self.by_products = np.dtype(X.dtype), kind in ("mma", "wgmma")
         self.parts, self.diagonal, self.launch_rows = parts, diagonal, launch_rows
         self.processors, self.shared, _ = compiler.properties(
             cp.cuda.runtime.getDevice()
@@ -48,17 +49,16 @@ class Reducer:
 
     def _numbers(self):
         form = fast.lowered(self.program, self.X.shape[1])
-        numbers = form.params.astype(np.float32)
-        return form, cp.asarray(np.append(numbers, np.float32(0)))
+        return form, cp.asarray(np.append(form.params, 0.0).astype(self.dtype))
 
     # -------------------------------------------------------------- the reductions
 
     def matmat(self, V, budget, targets=None, weights=None):
-        """``weights * (K @ V - targets)``, shape (n, c), float32."""
+        """``weights * (K @ V - targets)``, shape (n, c)."""
         n, d, c = *self.X.shape, V.shape[1]
-        out = cp.empty((n, c), np.float32)
+        out = cp.empty((n, c), self.dtype)
         most = plans.most_outputs(self.kind, self.shared)
-        if self.kind == "direct" or not plans.product_pays(d, c, self.parts, most):
+        if not (self.by_products and plans.product_pays(d, c, self.parts, most)):
             for i0, i1 in self._row_chunks(self.launch_rows):
                 self._rows_of_product(i0, i1, V, targets, weights, out)
             return out
@@ -90,7 +90,7 @@ class Reducer:
         parts : {1, 2}
             Of the second product.
         """
-        return self.kind != "direct" and self.X.shape[1] >= plans.KEPT_COLUMNS[parts]
+        return self.by_products and self.X.shape[1] >= plans.KEPT_COLUMNS[parts]
 
     def normal_matmat(self, V, targets, weights, budget):
         """``K.T @ U`` and U, the `matmat`; K is computed once, panel by panel."""
@@ -107,11 +107,12 @@ class Reducer:
         self, i0, i1, V, targets, weights, out, kept=None, columns=None
     ):
         """Some rows of `matmat`, of so many columns, into `out`; K into `kept`."""
-        c, x = columns or V.shape[1], self._rows(self.X, i0, i1)
+        c = columns or V.shape[1]
         most = plans.most_outputs(self.kind, self.shared)
         for first in range(0, c, most):
             count = min(most, c - first)
             plan = self._plan(count, False)
+            x = self._rows(plan, i0, i1)
             parts = [
                 self._launch(plan, x, i0, i1, j0, j1, z, V, first, count, kept)
                 for j0, j1, z in self._column_chunks(plan)
@@ -125,15 +126,13 @@ class Reducer:
         plan = self._plan(1, True)
         logw = log_weights.reshape(-1, 1)
         for i0, i1 in self._row_chunks(self.launch_rows):
-            x = self._rows(self.X, i0, i1)
+            x = self._rows(plan, i0, i1)
             parts = [
                 self._launch(plan, x, i0, i1, j0, j1, z, logw, 0, 1)
                 for j0, j1, z in self._column_chunks(plan)
             ]
             parts = parts[0] if len(parts) == 1 else cp.concatenate(parts)
-            function = compiler.function(
-                sources.complete("operands.cu"), "logsumexp_parts"
-            )
+            function = self._helper("logsumexp_parts")
             rows = i1 - i0
             function(
                 (-(-rows // 128),),
@@ -144,23 +143,26 @@ class Reducer:
 
     # ------------------------------------------------------------------- the parts
 
+    def _helper(self, name):
+        ctype = "float" if self.dtype == np.float32 else "double"
+        return compiler.function(sources.complete("operands.cu"), name, T=ctype)
+
     def _plan(self, outputs, logsumexp):
+        d, dtype = self.X.shape[1], self.dtype.name
+        leaves, alone = len(self.program.pair_leaves), len(self.program.row_leaves)
+        if self.kind == "direct":
+            return plans.plan_direct(d * leaves + alone, outputs, logsumexp, dtype)
+        if self.kind == "wide":
+            return plans.plan_wide(leaves, outputs, logsumexp, dtype)
         return plans.plan(
             self.kind,
-            self._dim,
+            d,
             outputs,
             self.parts,
             logsumexp,
             self._exact,
             self.shared,
         )
-
-    @property
-    def _dim(self):
-        d = self.X.shape[1]
-        if self.kind != "direct":
-            return d
-        return d * len(self.program.pair_leaves) + len(self.program.row_leaves)
 
     def _row_chunks(self, limit):
         n, height = self.X.shape[0], self.X.chunk(limit)
@@ -172,10 +174,11 @@ class Reducer:
             j1 = min(j0 + width, m)
             yield j0, j1, self._columns(plan, j0, j1)
 
-    def _rows(self, side, i0, i1):
-        if self.kind == "direct":
-            return self._direct_columns(side, True, i0, i1)
-        return self._packed(side, i0, i1)
+    def _rows(self, plan, i0, i1):
+        if self.by_products:
+            return self._packed(self.X, i0, i1)
+        columns = self._as_columns(self.X, True, i0, i1)
+        return columns if self.kind == "direct" else packed.tiles_of(columns, plan.rows)
 
     def _packed(self, side, start, stop):
         view = View.of(self.program.pair_leaves[0])
@@ -183,19 +186,20 @@ class Reducer:
         return side.packed(view, depth, self.parts, start, stop)
 
     def _columns(self, plan, j0, j1):
-        if self.kind != "direct":
+        if self.by_products:
             return self._packed(self.Z, j0, j1)
-        key = ("tiles", self.program.leaf_key, self.form.fold, plan.columns)
+        leaves = self.program.leaf_key, self.form.fold
+        key = ("tiles", self.kind, leaves, plan.columns)
 
         def make(start, stop):
-            columns = self._direct_columns(self.Z, False, start, stop)
+            columns = self._as_columns(self.Z, False, start, stop)
             return packed.tiles_of(columns, plan.columns)
 
         return self.Z.kept(key, make, j0, j1)
 
-    def _direct_columns(self, side, left, start, stop):
-        """All that PAIR reads of one side, as columns: shape (dim, stop - start)."""
-        found = []
+    def _as_columns(self, side, left, start, stop):
+        """All that the kernel reads of one side: shape (numbers, stop - start)."""
+        found, n, d = [], stop - start, self.X.shape[1]
         for leaf in self.program.pair_leaves:
             columns, _ = side.take(View.of(leaf, columns=True), start, stop)
             check_signs(leaf, columns)
@@ -203,9 +207,11 @@ class Reducer:
                 fold = self.form.fold
                 columns = columns * (fold if leaf.metric == "l1" else fold**0.5)
             found.append(columns)
+            if self.kind == "wide" and d % plans.WIDE_DEPTH:
+                found.append(cp.zeros((-d % plans.WIDE_DEPTH, n), self.dtype))
         for leaf in self.program.row_leaves:
             if leaf.is_left != left:
-                found.append(cp.zeros((1, stop - start), np.float32))
+                found.append(cp.zeros((1, n), self.dtype))
             elif leaf.metric == "given_x":
                 found.append(self.given[None, start:stop])
             else:
@@ -217,7 +223,7 @@ class Reducer:
     def _exact(self):
         """Whether distances far below the norms must be computed again."""
         program = self.program
-        if self.kind == "direct" or program.pair_leaves[0].metric == "dot":
+        if program.pair_leaves[0].metric == "dot":
             return False
         if program.is_rough or not self.Z.keep:
             return True
@@ -238,36 +244,32 @@ class Reducer:
         if self.diagonal is not None and i0 < j1 and j0 < i1:
             diagonal = self.diagonal[i0:i1]
         macros = plan.macros | {"DIAGONAL": int(diagonal is not None)}
-        if self.kind != "direct":
-            macros["STORE"] = int(kept is not None)
         width = plan.macros.get("C") or max(1, 8 * plan.macros["CG"])
         shape = (count_splits * plan.parts_per_split, padded, 2 if logsumexp else width)
         out = cp.empty(shape)
         operand = self._lay_out(
             plan, V[j0:j1], first, count, z, tiles, width, logsumexp
         )
+        d = self.X.shape[1]
         source = sources.reduction(
-            self.kind, self.program, self.form, self.X.shape[1], plan.columns
+            self.kind, self.program, self.form, d, plan.columns, self.dtype.name
         )
-        if self.kind == "direct":
-            arguments = (x, z, operand, self.params, _or_nothing(diagonal), out)
-            arguments += (_i(n), np.int64(x.shape[1]), _i(i0 - j0))
-        else:
+        if self.by_products:
+            macros["STORE"] = int(kept is not None)
             arguments = (x.data, z.data, x.norms, operand, x.scale, z.scale)
             arguments += (self.params, x.rows, z.rows, _or_nothing(z.factor))
             given = None if self.given is None else self.given[i0:i1]
             arguments += (_or_nothing(diagonal), _or_nothing(given), out)
-            arguments += (
-                (NOTHING, np.int64(0))
-                if kept is None
-                else (
-                    kept[:, j0:],
-                    np.int64(kept.shape[1]),
-                )
-            )
-            arguments += (np.float32(self.form.fold), _i(n), _i(m))
-            d = self.X.shape[1]
-            arguments += (_i(d), _i(i0 - j0), _i(-(-d // plan.macros["KS"])))
+            stored = None if kept is None else kept[:, j0:]
+            stride = 0 if kept is None else kept.shape[1]
+            arguments += (_or_nothing(stored), np.int64(stride))
+            arguments += (np.float32(self.form.fold), _i(n), _i(m), _i(d))
+            arguments += (_i(i0 - j0), _i(-(-d // plan.macros["KS"])))
+        else:
+            direct = self.kind == "direct"
+            size = np.int64(x.shape[1]) if direct else _i(-(-d // plan.macros["KS"]))
+            arguments = (x, z, operand, self.params, _or_nothing(diagonal), out)
+            arguments += (_i(n), size, _i(i0 - j0))
         function = compiler.function(source, "reduce", **macros)
         if plan.shared_bytes > 48 << 10:
             function.max_dynamic_shared_size_bytes = plan.shared_bytes
@@ -287,12 +289,11 @@ class Reducer:
 
     def _lay_out(self, plan, V, first, count, z, tiles, width, logsumexp):
         """V in tiles, with the norms of Z beside it where the kernel reads them."""
-        direct = self.kind == "direct"
-        stride = plan.columns + (0 if direct else 8)
-        size = width * stride + (0 if direct else plan.columns)
-        out = cp.empty((tiles, size), np.float32)
-        function = compiler.function(sources.complete("operands.cu"), "lay_out")
-        function(
+        norms = self.by_products
+        stride = plan.columns + (8 if norms else 0)
+        size = width * stride + (plan.columns if norms else 0)
+        out = cp.empty((tiles, size), self.dtype)
+        self._helper("lay_out")(
             (min(4096, -(-out.size // 256)),),
             (256,),
             (
@@ -304,9 +305,9 @@ class Reducer:
                 _i(width),
                 _i(plan.columns),
                 _i(stride),
-                np.float32(-np.inf if logsumexp else 0.0),
-                NOTHING if direct else z.norms,
-                np.float32(self._norm_factor),
+                self.dtype.type(-np.inf if logsumexp else 0.0),
+                z.norms if norms else NOTHING,
+                self.dtype.type(self._norm_factor),
                 out,
                 _i(tiles),
             ),
@@ -316,8 +317,7 @@ class Reducer:
     def _sum(self, parts, plan, i0, i1, first, count, targets, weights, out):
         parts = parts[0] if len(parts) == 1 else cp.concatenate(parts)
         rows, c = i1 - i0, out.shape[1]
-        function = compiler.function(sources.complete("operands.cu"), "sum_parts")
-        function(
+        self._helper("sum_parts")(
             (min(4096, -(-rows * count // 256)),),
             (256,),
             (

@@ -46,24 +46,29 @@ def _complete_file(name):
     return complete(name, {})
 
 
-def reduction(kind, program, form, d, columns):
+def reduction(kind, program, form, d, columns, dtype="float32"):
     """Completed text of a kernel; one text for all programs of the same code.
 
     Parameters
     ----------
-    kind : {"direct", "mma", "wgmma"}
+    kind : {"direct", "wide", "mma", "wgmma"}
     program : Program
     form : fast.Lowered
         Of the program.
     d, columns : int
         Columns of the rows, and of a tile.
+    dtype : {"float32", "float64"}
     """
-    key = (kind, program.key, form.sign, d if kind == "direct" else columns)
+    size = {"direct": d, "wgmma": columns}.get(kind)
+    key = (kind, program.key, form.sign, size, dtype)
     if key not in _REDUCTIONS:
+        math = read("math.cuh")
         if kind == "direct":
-            header = fast.direct_header(program, form, d, read("math.cuh"))
+            header = fast.direct_header(program, form, d, math, dtype)
+        elif kind == "wide":
+            header = fast.wide_header(program, form, math, dtype)
         else:
-            header = fast.product_header(program, form, read("math.cuh"))
+            header = fast.product_header(program, form, math)
         text = complete(f"{kind}.cu", {"element.cuh": header})
         _REDUCTIONS[key] = fast.wgmma(columns) + text if kind == "wgmma" else text
     return _REDUCTIONS[key]

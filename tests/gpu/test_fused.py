@@ -43,6 +43,7 @@ def kernels(d):
         Polynomial(3, 1.0 / d, 1.0),
         Cosine(),
         Laplacian(float(d)),
+        RBF(list(np.linspace(1, 3, d) * scale)) * Cosine() + Laplacian(float(d)),
     ]
 
 
@@ -67,7 +68,7 @@ def assert_near(got, expected, scale, tol):
     assert (abs(got - expected) / scale).max() < tol
 
 
-@pytest.mark.parametrize("which", range(8))
+@pytest.mark.parametrize("which", range(9))
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 class TestReductions:
     def test_products(self, shape, which):
@@ -100,6 +101,53 @@ class TestReductions:
         K = gram(kernel, X)
         op = KernelOperator(kernel, X, device="cuda")
         assert_near(op @ V, K @ V, abs(K) @ abs(V), 3e-6)
+
+
+@pytest.mark.parametrize("which", range(9))
+@pytest.mark.parametrize("shape", SHAPES[::2], ids=str)
+def test_float64(shape, which):
+    X, Z, V, *_ = (a.astype(np.float64) for a in problem(*shape))
+    kernel = kernels(shape[2])[which]
+    K = gram(kernel, X, Z)
+    op = KernelOperator(kernel, X, Z, device="cuda")
+    assert (op @ V).dtype == np.float64
+    assert_near(op @ V, K @ V, abs(K) @ abs(V) + 1e-300, 1e-12)
+    expected = np.log(np.maximum(K, 0).sum(axis=1))
+    if (K > 0).all():
+        assert_near(op.row_logsumexp(), expected, 1 + abs(expected), 1e-12)
+
+
+@pytest.mark.parametrize("which", range(9))
+@pytest.mark.parametrize("shape", SHAPES[::2], ids=str)
+def test_highest_precision(shape, which):
+    X, Z, V, *_ = problem(*shape)
+    kernel = kernels(shape[2])[which]
+    K = gram(kernel, X, Z)
+    op = KernelOperator(kernel, X, Z, device="cuda", precision="highest")
+    assert_near(op @ V, K @ V, abs(K) @ abs(V) + 1e-30, 3e-6)
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+@pytest.mark.parametrize("d, c", [(300, 1), (300, 10), (800, 3), (300, 70)])
+def test_kept_values(d, c, precision):
+    """Wide rows: K is kept for its transposed, and for many columns of V."""
+    X, Z, V, Y, w = problem(700, 1000, d, c)
+    tol = 5e-6 if precision == "high" else 3e-3
+    for kernel in (RBF(np.sqrt(d)), Matern(np.sqrt(d), nu=0.5)):
+        K = gram(kernel, X, Z)
+        op = KernelOperator(
+            kernel, X, Z, device="cuda", precision=precision, memory_budget=4 << 20
+        )
+        size = K @ abs(V)
+        assert_near(op @ V, K @ V, size, tol)
+        for gradient_precision in (None, "medium"):
+            gradient, residual = op.normal_matmat(
+                V, Y, w, gradient_precision=gradient_precision
+            )
+            expected = w[:, None] * (K @ V - Y)
+            assert_near(residual, expected, size + abs(Y), tol)
+            bound = K.T @ (size + abs(Y))
+            assert_near(gradient, K.T @ expected, bound, 3e-3)
 
 
 @pytest.mark.parametrize("d", [3, 20, 100])

@@ -30,19 +30,23 @@ compile_cuda, needs_nvrtc = _sources.compile_cuda, _sources.pytestmark
 SHARED = {80: 166_912, 86: 101_376, 90: 232_448}
 
 
-def completed(program, d, outputs, capability, store=0, **wanted):
+def completed(program, d, outputs, capability, store=0, dtype="float32", **wanted):
     """Text and plan of a reduction as it would be launched."""
-    kind = plans.kind_of(program, d, capability)
-    dim = d
-    if kind == "direct":
-        dim = d * len(program.pair_leaves) + len(program.row_leaves)
+    kind = plans.kind_of(program, d, capability, dtype)
+    leaves, logsumexp = len(program.pair_leaves), wanted.get("logsumexp", False)
     options = {"parts": 2, "logsumexp": False, "exact": False} | wanted
     options["shared_limit"] = SHARED[capability]
-    plan = plans.plan(kind, dim, outputs, **options)
+    if kind == "direct":
+        dim = d * leaves + len(program.row_leaves)
+        plan = plans.plan_direct(dim, outputs, logsumexp, dtype)
+    elif kind == "wide":
+        plan = plans.plan_wide(leaves, outputs, logsumexp, dtype)
+    else:
+        plan = plans.plan(kind, d, outputs, **options)
     macros = plan.macros | {"DIAGONAL": 1, "STORE": store}
     lines = [f"#define {name} {value}" for name, value in macros.items()]
     form = fast.lowered(program, d)
-    text = sources.reduction(kind, program, form, d, plan.columns)
+    text = sources.reduction(kind, program, form, d, plan.columns, dtype)
     return "\n".join([*lines, text]), plan
 
 
@@ -72,19 +76,41 @@ def test_products_compile(wanted, d, capability):
 
 @needs_nvrtc
 def test_formulas_compile(case):
-    """Few columns, where every formula may be fused."""
-    for program in (Program.of(case.make(2)), Program.of(case.make(2)).log):
-        if plans.kind_of(program, 2, 80) == "direct":
-            logsumexp = "log" in "".join(op for _, op, _ in program.statements)
-            text, _ = completed(program, 2, 1, 80, logsumexp=logsumexp)
+    """Few columns, where every formula may be fused, in both precisions."""
+    program = Program.of(case.make(2))
+    cases = [(program, "float32", False), (program, "float64", False)]
+    if case.positive:
+        cases += [(program.log, "float32", True), (program.softmax, "float32", False)]
+    for one, dtype, logsumexp in cases:
+        if plans.kind_of(one, 2, 80, dtype) == "direct":
+            text, _ = completed(one, 2, 1, 80, dtype=dtype, logsumexp=logsumexp)
             assert len(compile_cuda(text, "sm_80")[1]) > 0
-        if not case.positive:
-            break
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("outputs, logsumexp", [(1, False), (8, False), (1, True)])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        Laplacian(3.0),
+        RBF([1.0] * 20) + RBF([2.0] * 20) * Laplacian(2.0),
+        Cosine() * RBF([3.0] * 20),
+    ],
+    ids=["L1", "three leaves", "with norms"],
+)
+def test_ordinary_arithmetic_compiles(kernel, outputs, logsumexp, dtype):
+    program = Program.of(kernel)
+    program = program.log if logsumexp else program
+    options = {"dtype": dtype, "logsumexp": logsumexp}
+    text, plan = completed(program, 20, outputs, 80, **options)
+    assert plan.kind == "wide"
+    assert len(compile_cuda(text, "sm_80")[1]) > 0
 
 
 @needs_nvrtc
 @pytest.mark.parametrize(
-    "name, macros", [("pack", "KS=32 PARTS=2 S=float"), ("operands", "")]
+    "name, macros", [("pack", "KS=32 PARTS=2 S=float"), ("operands", "T=double")]
 )
 def test_helpers_compile(name, macros):
     lines = [f"#define {m.replace('=', ' ')}" for m in macros.split()]
@@ -100,13 +126,18 @@ class TestPlans:
     def test_fit_the_card(self, capability, d, outputs, parts):
         program = Program.of(RBF(1.0))
         kind = plans.kind_of(program, d, capability)
+        if kind == "direct":
+            p = plans.plan_direct(d, outputs, False)
+            numbers = 2 * (d + p.macros["C"]) * p.columns
+            assert 4 * numbers <= 48 << 10
+            return
         outputs = min(outputs, plans.most_outputs(kind, SHARED[capability]))
         for exact in (False, True):
             p = plans.plan(kind, d, outputs, parts, False, exact, SHARED[capability])
             assert p.shared_bytes <= SHARED[capability]
             assert p.macros.get("STAGES", 2) >= 2
-            assert plans.PADDING % p.rows == 0 or kind == "direct"
-            assert plans.PADDING % p.columns == 0 or kind == "direct"
+            assert plans.PADDING % p.rows == 0
+            assert plans.PADDING % p.columns == 0
             assert p.threads % 32 == 0 and p.threads <= 1024
 
     def test_kinds(self):
@@ -119,10 +150,14 @@ class TestPlans:
         assert kind(RBF(1.0), 100, 89) == "mma"
         assert kind(RBF(1.0), 100, 75) is None  # older cards: tiles
         assert kind(Laplacian(1.0), 3) == "direct"
-        assert kind(Laplacian(1.0), 20) is None  # no inner product
+        assert kind(Laplacian(1.0), 784) == "wide"  # no inner product
         assert kind(Matern(1.0, nu=0.7), 20) is None
         two_scales = RBF([1.0] * 20) + RBF([2.0] * 20)
-        assert kind(two_scales, 20) is None
+        assert kind(two_scales, 20) == "wide"
+        one = Program.of(RBF(1.0))
+        assert plans.kind_of(one, 20, 90, "float64") == "wide"
+        assert plans.kind_of(one, 784, 90, "float64") is None  # tiles by cuBLAS
+        assert plans.kind_of(one, 20, 90, "float32", "highest") == "wide"
 
     @pytest.mark.parametrize("row_blocks", [1, 2, 131, 132, 133, 512, 5000])
     @pytest.mark.parametrize("tiles", [1, 2, 7, 512, 100_000])

@@ -1,14 +1,14 @@
 // The right operand of a product laid out in tiles, and sums of the parts of a result.
+// Macro: T, float or double.
 #ifndef INFINITY  // NVRTC has no math.h
 #define INFINITY __int_as_float(0x7f800000)
 #endif
 
 // out[tile][c][j]: columns `first` to `first` + `count` of V (m x c), transposed, `pad`
 // beyond; then the norms of the tile's samples, when there are any, times norm_factor.
-extern "C" __global__ void lay_out(const float* V, int m, int c, int first, int count,
-                                   int groups, int width, int stride, float pad,
-                                   const float* norms, float norm_factor, float* out,
-                                   int tiles) {
+extern "C" __global__ void lay_out(const T* V, int m, int c, int first, int count,
+                                   int groups, int width, int stride, T pad,
+                                   const T* norms, T norm_factor, T* out, int tiles) {
   const int size = groups * stride + (norms ? width : 0);
   for (size_t at = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
        at < (size_t)tiles * size; at += (size_t)gridDim.x * blockDim.x) {
@@ -26,8 +26,7 @@ extern "C" __global__ void lay_out(const float* V, int m, int c, int first, int 
 // out[i][first + k] = weights_i (sum over parts - targets[i][first + k]).
 extern "C" __global__ void sum_parts(const double* parts, int n_parts, int padded,
                                      int width, int n, int c, int first, int count,
-                                     const float* targets, const float* weights,
-                                     float* out) {
+                                     const T* targets, const T* weights, T* out) {
   for (size_t at = (size_t)blockIdx.x * blockDim.x + threadIdx.x; at < (size_t)n * count;
        at += (size_t)gridDim.x * blockDim.x) {
     const int i = at / count, k = at % count;
@@ -37,7 +36,7 @@ extern "C" __global__ void sum_parts(const double* parts, int n_parts, int padde
     const size_t to = (size_t)i * c + first + k;
     if (targets) total -= targets[to];
     if (weights) total *= weights[i];
-    out[to] = (float)total;
+    out[to] = (T)total;
   }
 }
 
