@@ -40,6 +40,15 @@ class Device:
 
         return runtime.put(array, self.name)
 
+    def working_bytes(self):
+        """Memory for tiles and prepared rows."""
+        bytes_ = int(get_config()["working_memory"] * 2**20)
+        if self.name == "cpu":
+            return bytes_
+        from .gpu import runtime
+
+        return max(bytes_, runtime.total_bytes(self.name) // 16)
+
     def dense_bytes(self):
         """Memory that one dense matrix may take here."""
         if self.name == "cpu":

@@ -7,7 +7,6 @@ from numbers import Real
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
-from sklearn import get_config
 
 from . import _device
 from ._validation import check_precision, check_rows, is_extreme, working_dtype
@@ -110,7 +109,8 @@ class KernelOperator(Reductions, Views, LinearOperator):
         None computes where the data is. With NumPy data and a GPU named, data is
         copied there and operands and results are CuPy arrays.
     memory_budget : int or inf, default=None
-        Bytes for tiles and prepared rows; scikit-learn's ``working_memory`` by default.
+        Bytes for tiles and prepared rows. By default scikit-learn's ``working_memory``;
+        on a GPU a sixteenth of its memory, if that is more.
     precision : {"high", "highest", "medium"}, default="high"
         Of float32 products on a GPU. "high" splits each number in two and is as
         accurate as float32 arithmetic; "highest" is float32 arithmetic itself, far
@@ -177,7 +177,7 @@ def make_operator(
     if not isinstance(device, _device.Device):
         device = _device.select(device, X, Z)
     kernel, program, opaque = _resolved(kernel, X.shape[1])
-    budget = _budget(memory_budget)
+    budget = _budget(memory_budget, device)
     X, Z = device.put(X), device.put(Z)
     if dtype is None:
         dtype = working_dtype(X, Z)
@@ -187,10 +187,10 @@ def make_operator(
     return _wrap(matrix, kernel, device)
 
 
-def _budget(memory_budget):
+def _budget(memory_budget, device):
     """Whole bytes, at least one."""
     if memory_budget is None:
-        return max(1, int(get_config()["working_memory"] * 2**20))
+        return max(1, device.working_bytes())
     if isinstance(memory_budget, Real) and memory_budget > 0:
         if memory_budget == np.inf:
             return sys.maxsize

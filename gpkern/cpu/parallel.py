@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController
 
 # Reentrant, because a fork takes it too.
 _lock = threading.RLock()
-_state = {"depth": 0, "limit": None, "pool": None, "pid": None}
+_state = {"limit": None, "inherited": None, "pool": None, "pid": None}
 _inside = threading.local()
 
 
@@ -30,7 +30,8 @@ def _renew_in_child():
     """
     global _lock, _state
     _lock = threading.RLock()
-    _state = {"depth": 0, "limit": _state["limit"], "pool": None, "pid": None}
+    inherited = _state["limit"] or _state["inherited"]
+    _state = {"limit": None, "inherited": inherited, "pool": None, "pid": None}
 
 
 if hasattr(os, "register_at_fork"):
@@ -56,21 +57,30 @@ def _controller():
 
 @contextmanager
 def _single_threaded_blas():
-    """BLAS on one thread until the last of several concurrent users leaves."""
+    """BLAS on one thread, for the first of several concurrent users.
+
+    Only the thread that set a limit can take it back, so it does, and those that came
+    later go on without: the number of threads is a matter of speed alone.
+    """
     state = _state
     with _lock:
-        state["depth"] += 1
-        if state["limit"] is None:
+        mine = state["limit"] is None
+        if mine:
             state["limit"] = _controller().limit(limits=1, user_api="blas")
     try:
-        yield
+        if mine:
+            with state["limit"]:
+                yield
+        else:
+            yield
     finally:
-        with _lock:
-            state["depth"] -= 1
-            # Another state is that of a child, forked by one of our own tasks.
-            if state["depth"] == 0 and state is _state:
-                state["limit"].restore_original_limits()
+        # Another state is that of a child, forked by one of our own tasks.
+        if mine and state is _state:
+            with _lock:
                 state["limit"] = None
+                if state["inherited"] is not None:
+                    state["inherited"].restore_original_limits()
+                    state["inherited"] = None
 
 
 def _pool(workers):

@@ -270,6 +270,7 @@ def wide_header(program, form, math_header, dtype):
     for r, leaf in enumerate(program.row_leaves):
         values.append(f"x[{r}][i]" if leaf.is_left else f"z[{r}][j]")
     values += [f"p[{i}]" for i in range(len(form.params))]
+    calls = [f"f(Number<{i}>());" for i in range(len(cases))]
     lines = [
         element(program, form, math_header, dtype),
         "__device__ __forceinline__ void term(int leaf, T& s, T x, T z) {",
@@ -278,6 +279,7 @@ def wide_header(program, form, math_header, dtype):
         f"#define VALUE(s, x, z, i, k, j) element({', '.join(values)})",
         f"#define LEAVES {len(program.pair_leaves)}",
         f"#define ROW_LEAVES {len(program.row_leaves)}",
+        f"#define GATHER_LEAVES(f) {' '.join(calls)}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..cpu.points import View, check_signs
 from ..kernels.opaque import transposed
-from . import codegen, compiler, forms, plans, runtime
+from . import codegen, compiler, forms, plans
 from .points import Points, centre_of
 from .reducer import Reducer
 
@@ -62,7 +62,7 @@ class Matrix:
         self.program, self.opaque, self.precision = program, opaque, precision
         self.dtype, self.given = np.dtype(dtype), None
         self.device_id = cp.cuda.runtime.getDevice()
-        self.budget = int(budget or runtime.free_bytes() * 0.6)
+        self.budget = int(budget)
         self.symmetric = Z is None
         if other is None:
             target = X if Z is None else Z
@@ -128,9 +128,14 @@ class Matrix:
             return None
         capability = compiler.properties(self.device_id)[2]
         kind = plans.kind_of(
-            program, self.X.shape[1], capability, self.dtype.name, self.precision
+            program,
+            self.X.shape[1],
+            capability,
+            self.dtype.name,
+            self.precision,
+            outputs,
         )
-        if kind is None or (kind == "wide" and outputs > plans.WIDE_OUTPUTS):
+        if kind is None:
             return None
         diagonal = None
         if self.symmetric:

@@ -21,13 +21,13 @@ PADDING = 256
 HEAVY = ("matern", "log_matern", "sin", "cos")
 # Columns up to which quantities of a pair come from differences.
 DIRECT_COLUMNS = 8
-# Leaves of a formula that ordinary arithmetic takes, and columns up to which it is
-# faster than tiles by cuBLAS, for what could be inner products.
-MOST_LEAVES, WIDE_COLUMNS = 4, {"float32": 256, "float64": 96}
+# Leaves of a formula that ordinary arithmetic takes, and up to how many columns of all
+# of its leaves and passes it is faster than tiles by cuBLAS, where those can serve.
+MOST_LEAVES, WIDE_WORK = 4, {"float32": 100, "float64": 40}
 # Columns that `wide` takes at a time.
 WIDE_DEPTH = 16
-# Columns of V from which those tiles are better.
-WIDE_OUTPUTS = 16
+# Passes for more columns of V than one takes, from which tiles are always better.
+WIDE_PASSES = 2
 # Columns of X from which wgmma is faster than mma.sync.
 WGMMA_COLUMNS = 64
 # Columns of X from which K is written and read once rather than computed again for a
@@ -73,7 +73,7 @@ class Plan:
     parts_per_split: int = 1
 
 
-def kind_of(program, d, capability, dtype="float32", precision="high"):
+def kind_of(program, d, capability, dtype="float32", precision="high", outputs=1):
     """The kernel for a formula on d columns, or None: tiles must do.
 
     Parameters
@@ -84,6 +84,8 @@ def kind_of(program, d, capability, dtype="float32", precision="high"):
         Of the GPU, such as 90.
     dtype : {"float32", "float64"}
     precision : {"high", "highest", "medium"}
+    outputs : int
+        Columns of V.
     """
     heavy = any(op in HEAVY for _, op, _ in program.statements)
     if capability < 80 or not program.pair_leaves or heavy:
@@ -99,8 +101,11 @@ def kind_of(program, d, capability, dtype="float32", precision="high"):
     single = dtype == "float32" and precision != "highest"
     if single and leaves == 1 and products and norms:
         return "wgmma" if capability == 90 and d >= WGMMA_COLUMNS else "mma"
-    few = leaves <= MOST_LEAVES and (not products or d <= WIDE_COLUMNS[dtype])
-    return "wide" if few else None
+    passes = -(-outputs // most_outputs("wide", 0))
+    work = passes * leaves * d
+    if leaves > MOST_LEAVES or (products and work > WIDE_WORK[dtype]):
+        return None
+    return "wide" if passes <= WIDE_PASSES else None
 
 
 def depth_of(kind, d):

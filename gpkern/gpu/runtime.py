@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+from functools import cache
 
 from .._device import Device, is_cupy
 
@@ -60,6 +61,15 @@ def put(array, name):
         if array.nbytes > target.mem_info[0] // 3:
             return array
         return cupy.asarray(array)
+
+
+@cache
+def total_bytes(name):
+    """Memory of a GPU."""
+    import cupy
+
+    index = int(name.partition(":")[2])
+    return cupy.cuda.runtime.getDeviceProperties(index)["totalGlobalMem"]
 
 
 def free_bytes():

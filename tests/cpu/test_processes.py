@@ -6,12 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.gaussian_process.kernels import RBF
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from gpkern import KernelOperator
 from gpkern.cpu import parallel
@@ -71,6 +72,22 @@ def test_blas_threads_are_given_back():
 
 
 @pytest.mark.skipif(parallel.n_threads() < 2, reason="one core")
+def test_blas_threads_are_given_back_by_several_threads():
+    op, v, before = KernelOperator(RBF(5.0), X), np.ones(600), threadpool_info()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: op @ v, range(100)))
+    assert threadpool_info() == before
+
+    def limited():
+        with threadpool_limits(1, user_api="blas"):
+            return [i["num_threads"] for i in threadpool_info() if "blas" in str(i)]
+
+    # No thread of ours stays the one that may set BLAS's threads.
+    with ThreadPoolExecutor(1) as pool:
+        assert set(pool.submit(limited).result()) <= {1}
+
+
+@pytest.mark.skipif(parallel.n_threads() < 2, reason="one core")
 def test_error_in_another_thread():
     """A strip that failed is not left as it was."""
     failed = threading.Event()
@@ -104,7 +121,7 @@ FORK = """
 import multiprocessing, threading, time
 import numpy as np
 from sklearn.gaussian_process.kernels import RBF
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 from gpkern import KernelOperator
 from gpkern.cpu import parallel
 

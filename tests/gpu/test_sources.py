@@ -46,6 +46,7 @@ def compile_cuda(source, architecture):
 
     try:
         options = [f"--gpu-architecture={architecture}".encode(), b"-std=c++17"]
+        options.append(b"-default-device")  # as gpkern.gpu.compiler has it
         array = (ctypes.c_char_p * len(options))(*options)
         status = lib.nvrtcCompileProgram(program, len(options), array)
         log = text("ProgramLog").decode()

@@ -5,11 +5,18 @@
 // X and Z come in tiles, BM or BN samples wide, of LEAVES * slabs * KS + ROW_LEAVES
 // numbers each: the columns of each leaf, zeros up to a multiple of KS, then what belongs
 // to a row alone. Macros beyond those of threads.cuh: KS, LEAVES, ROW_LEAVES, BLOCKS;
-// term(leaf, s, x, z) adds a column's term; VALUE(s, x, z, i, k, j) makes the kernel's
+// GATHER_LEAVES(f) calls f(Number<leaf>()) for each; term(leaf, s, x, z) adds a column's
+// term; VALUE(s, x, z, i, k, j) makes the kernel's
 // value from s[leaf][i][k], x[row leaf][i] and z[row leaf][j].
 
 #include "element.cuh"
 #include "threads.cuh"
+
+// A number that code may be chosen by, passed as an argument.
+template <int N>
+struct Number {
+  static constexpr int value = N;
+};
 
 #define XSLAB (KS * BM)
 #define ZSLAB (KS * BN)
@@ -61,7 +68,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
   ask(0);
   for (int tile = first_tile; tile < last_tile; ++tile) {
     T s[LEAVES][TM][TN];
-    UNROLL for (int leaf = 0; leaf < LEAVES; ++leaf) {
+    auto gather = [&](auto number) {
+      constexpr int leaf = decltype(number)::value;
       UNROLL for (int i = 0; i < TM; ++i) UNROLL for (int k = 0; k < TN; ++k)
           s[leaf][i][k] = 0;
       for (int slab = 0; slab < slabs; ++slab) {
@@ -80,7 +88,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
               term(leaf, s[leaf][i][j], x[i / W][i % W], z[j / W][j % W]);
         }
       }
-    }
+    };
+    GATHER_LEAVES(gather)
     const T* aside = asides[tile & 1];
     const bool on_diagonal = DIAGONAL && tile * BN < (int)(blockIdx.x + 1) * BM + shift &&
                              (tile + 1) * BN > (int)blockIdx.x * BM + shift;
