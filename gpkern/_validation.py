@@ -30,7 +30,7 @@ def is_extreme(*arrays):
 
     Looks at what is in memory; a pass over a file would cost as much as the work.
     """
-    largest = [_largest(a) for a in arrays if a is not None and not _on_disk(a)]
+    largest = [_largest(a) for a in arrays if a is not None and not is_on_disk(a)]
     largest = max(largest, default=1.0)
     return largest > 1e15 or 0 < largest < 1e-15
 
@@ -41,7 +41,8 @@ def _largest(X):
     return max(float(values.max()), -float(values.min())) if values.size else 0.0
 
 
-def _on_disk(X):
+def is_on_disk(X):
+    """Whether X is memory-mapped or read in slices."""
     if is_sliceable(X):
         return True
     while isinstance(X, np.ndarray):
@@ -76,6 +77,8 @@ def check_rows(X, name="X"):
         if X.dtype.kind not in "fiub":
             raise ValueError(f"{name} has dtype {X.dtype}; it must hold real numbers")
         return X
+    if is_on_disk(X) and X.dtype.kind in "iub" and X.ndim == 2 and X.size:
+        return X  # converted part by part
     half = isinstance(X, np.ndarray) and X.dtype == np.float16
     dtype = np.float32 if half else FLOATS
     return check_array(X, accept_sparse="csr", dtype=dtype, input_name=name)

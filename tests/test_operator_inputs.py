@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.gaussian_process.kernels import RBF, Matern, WhiteKernel
 
 from gpkern import KernelOperator
-from gpkern.kernels import Chi2, Cosine, Laplacian, Polynomial
+from gpkern.kernels import Chi2, Cosine, FormulaKernel, Laplacian, Polynomial
 
 rng = np.random.default_rng(0)
 X, Z = rng.standard_normal((40, 6)), rng.standard_normal((30, 6))
@@ -425,3 +425,45 @@ def test_bad_cupy_rows(bad):
         KernelOperator(RBF(), cupy.ones(3))
     with pytest.raises(ValueError, match="real numbers"):
         KernelOperator(RBF(), cupy.ones((2, 2), complex))
+
+
+def test_sparse_rows_of_a_rough_kernel(host):
+    """Distances far below the norms keep their digits."""
+    X = np.random.default_rng(0).standard_normal((60, 5)) + 1e6
+    rows = sparse.csr_array(X)
+    K = KernelOperator(Matern(nu=0.5), rows, rows).to_dense()
+    assert_allclose(K, Matern(nu=0.5)(X), atol=1e-12)
+
+
+def test_large_log_weights(asarray, host):
+    X = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+    op = KernelOperator(RBF(), asarray(X))
+    got = host(op.row_logsumexp(asarray(np.full(50, -1e7 - 0.3))))
+    assert_allclose(got + 1e7 + 0.3, host(op.row_logsumexp()), atol=1e-6)
+
+
+class ByLeftNorm(FormulaKernel):
+    """Not symmetric in its two rows."""
+
+    def __init__(self):
+        pass
+
+    def formula(self, pair):
+        return pair.dot() / pair.norm_x()
+
+
+@pytest.mark.parametrize("n", [30, 2000])
+def test_a_formula_that_is_not_symmetric(n, asarray, host):
+    rng = np.random.default_rng(0)
+    X, Z = rng.standard_normal((n, 3)), rng.standard_normal((40, 3))
+    u, v = rng.standard_normal(n), rng.standard_normal(40)
+    K = X @ Z.T / (X**2).sum(1)[:, None]
+    op = KernelOperator(ByLeftNorm(), asarray(X), asarray(Z))
+    assert_allclose(host(op @ asarray(v)), K @ v, rtol=1e-9, atol=1e-9)
+    assert_allclose(host(op.T @ asarray(u)), K.T @ u, rtol=1e-9, atol=1e-9)
+    gradient, _ = op.normal_matmat(asarray(v[:, None]))
+    assert_allclose(host(gradient)[:, 0], K.T @ (K @ v), rtol=1e-9, atol=1e-7)
+    K = X @ X.T / (X**2).sum(1)[:, None]
+    one = KernelOperator(ByLeftNorm(), asarray(X))
+    assert_allclose(host(one @ asarray(u)), K @ u, rtol=1e-9, atol=1e-9)
+    assert_allclose(host(one.T @ asarray(u)), K.T @ u, rtol=1e-9, atol=1e-9)

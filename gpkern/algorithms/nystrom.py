@@ -119,8 +119,8 @@ def regularised_cholesky(W, linalg, xp, jitter):
     scale = float(W[at, at].max())
     if not scale > 0:
         raise ValueError(
-            "the kernel matrix of the centers has no positive diagonal entry; "
-            "solver='pcg' needs a positive definite kernel"
+            "the kernel matrix of the chosen rows has no positive diagonal entry; "
+            "the kernel must be positive definite"
         )
     while True:
         A = W.copy()
@@ -131,6 +131,6 @@ def regularised_cholesky(W, linalg, xp, jitter):
             jitter *= 100
             if jitter > 1e-2:
                 raise ValueError(
-                    "the kernel matrix of the centers is not positive definite; "
-                    "solver='pcg' needs a positive definite kernel"
+                    "the kernel matrix of the chosen rows is not positive definite; "
+                    "the kernel must be positive definite"
                 ) from None

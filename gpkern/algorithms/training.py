@@ -22,6 +22,8 @@ BAD_END = 2.0
 MAX_HALVINGS = 8
 # Rows that the final state is tested on.
 PROBE_ROWS = 1000
+# Rows copied for the statistics that a kernel's length scale is chosen by.
+SAMPLE_BYTES = 64 << 20
 # Contiguous runs that make up a batch of an array that is read in slices.
 RUNS_PER_BATCH = 32
 
@@ -261,13 +263,23 @@ class RowSource:
             return self.device.put(self._read_runs(rows))
         if is_cupy(self.X):
             return self.X[self.device.xp.asarray(rows)]
-        return self.device.put(self.X[rows])
+        part = self.X[rows]
+        if part.dtype.kind != "f":  # integers on a disk
+            part = part.astype(self.dtype)
+        return self.device.put(part)
 
     def all_rows(self):
         """X of all rows, on the device."""
         if self.subset is None and not self.in_runs:
             return self.X
         return self.rows(np.arange(len(self)))
+
+    def for_statistics(self, random_state):
+        """X itself where all its rows are meant, or a moderate sample of them."""
+        if self.subset is None and not self.in_runs:
+            return self.X
+        row = self.shape[1] * np.dtype(self.dtype).itemsize
+        return self.sample(max(1000, SAMPLE_BYTES // row), random_state)
 
     def sample(self, size, random_state):
         """X of at most `size` random rows, on the device."""

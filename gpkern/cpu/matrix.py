@@ -25,6 +25,12 @@ KEPT_BYTES = 4 << 20
 NO_DIAGONAL = -(1 << 60)
 
 
+def finite_top(log_weights):
+    """The largest log weight; 0 where all columns are left out."""
+    top = float(log_weights.max()) if log_weights.size else 0.0
+    return top if top > -np.inf else 0.0
+
+
 class Matrix:
     """K(X, Z) that is never formed.
 
@@ -94,6 +100,8 @@ class Matrix:
         out.__dict__.update(self.__dict__)
         out.X, out.Z, out.shape = self.Z, self.X, self.shape[::-1]
         out.opaque = transposed(self.opaque)
+        if self.program is not None:
+            out.program = self.program.transposed
         return out
 
     def _points(self, source, centre, name="X"):
@@ -215,7 +223,13 @@ class Matrix:
         """Whether half of the matrix is worth its sums, one for each thread."""
         enough = self.shape[0] >= 2 * height * parallel.n_threads()
         fits = self._workers(1, outputs) == parallel.n_threads()
-        return self.symmetric and self.given is None and enough and fits
+        return self._mirrored and enough and fits
+
+    @property
+    def _mirrored(self):
+        """Whether entries (i, j) and (j, i) are the same."""
+        formula = self.program is None or self.program.is_symmetric
+        return self.symmetric and self.given is None and formula
 
     def _strip_rows(self):
         """Rows of a task: fewer where there are few tasks to share out."""
@@ -384,8 +398,12 @@ class Matrix:
         n, m = self.shape
         recipe = self.recipe(log=True)
         out, width = np.full(n, -np.inf), self.Z.block.WIDTH
-        logw = np.full(-(-m // width) * width, -np.inf)
-        logw[:m] = 0.0 if log_weights is None else log_weights
+        logw, top = np.full(-(-m // width) * width, -np.inf), 0.0
+        if log_weights is None:
+            logw[:m] = 0.0
+        else:  # their rounding to float32 is that of differences from the largest
+            top = finite_top(log_weights)
+            logw[:m] = np.asarray(log_weights, dtype=np.float64) - top
         recipe.prepare()
         blocks = isinstance(recipe, Recipe)
         loop = recipe.loop("logsumexp") if blocks else None
@@ -407,7 +425,7 @@ class Matrix:
 
         if out.size:
             self._over_strips(strip, self._strip_rows())
-        return out
+        return out + top
 
     def diagonal(self):
         """Entries (i, i) of a square matrix."""

@@ -15,6 +15,8 @@ from .points import View, check_signs, read
 DIRECT_COLUMNS = 32
 # A squared distance below this share of the norms is recomputed from differences.
 CLOSE = {"float32": 1e-3, "float64": 1e-9}
+# Pairs of sparse rows whose differences are taken together.
+CLOSE_PAIRS = 4096
 # With more pairs as close as that, differences from the start are faster.
 MOST_CLOSE = 0.003
 
@@ -186,7 +188,21 @@ class SparseRecipe:
         product = np.ascontiguousarray(product, dtype=np.float64)
         if leaf.metric == "sqeuclidean":
             metrics.distances_from_sparse(product, nx, nz)
+            self._differences(x, z, nx, nz, product)
         out[...] = product
+
+    def _differences(self, x, z, nx, nz, distances):
+        """Compute distances far below the norms again, from the rows."""
+        close = distances < CLOSE["float64"] * (nx[:, None] + nz)
+        rows, columns = np.nonzero(close)
+        for a in range(0, len(rows), CLOSE_PAIRS):
+            i, j = rows[a : a + CLOSE_PAIRS], columns[a : a + CLOSE_PAIRS]
+            difference = x[i] - z[j]
+            if sparse.issparse(difference):
+                square = difference.multiply(difference).sum(axis=1)
+            else:
+                square = np.square(np.asarray(difference)).sum(axis=1)
+            distances[i, j] = np.asarray(square).ravel()
 
     def _rows(self, side, scale, start, stop):
         if side.is_sparse:

@@ -21,7 +21,7 @@ except ImportError:  # before scikit-learn 1.9
 
 from .. import _device
 from .._device import is_cupy
-from .._validation import FLOATS, check_rows, is_sliceable
+from .._validation import FLOATS, check_rows, is_on_disk, is_sliceable
 
 
 def all_or_nothing(method):
@@ -88,8 +88,12 @@ def to_numpy_or_cupy(array):
 
 
 def passes_as_is(X):
-    """Whether X skips scikit-learn's checks: on a GPU, or read in slices."""
-    return is_cupy(X) or is_sliceable(X)
+    """Whether X skips scikit-learn's checks, which would copy it.
+
+    On a GPU, read in slices, or integers on a disk.
+    """
+    integers = isinstance(X, np.ndarray) and X.dtype.kind in "iub"
+    return is_cupy(X) or is_sliceable(X) or (integers and is_on_disk(X))
 
 
 def check_fit_X(estimator, X, sparse_ok=True, **options):
@@ -182,7 +186,7 @@ def check_weights(sample_weight, n, dtype):
         raise ValueError(f"sample_weight must hold real numbers, not {w.dtype}")
     if w.ndim == 0:
         w = np.full(n, float(w))
-    w = w.astype(dtype)
+    w = w.astype(np.float64)
     if w.shape != (n,):
         raise ValueError(f"sample_weight has shape {w.shape}, expected ({n},)")
     if not np.isfinite(w).all():
@@ -191,7 +195,14 @@ def check_weights(sample_weight, n, dtype):
         raise ValueError("Negative values in sample_weight; weights must be >= 0")
     if not w.any():
         raise ValueError("sample_weight is all zeros: there is nothing to fit")
-    return w
+    out = w.astype(dtype)
+    if not np.isfinite(out).all() or ((out == 0) & (w > 0)).any():
+        raise ValueError(
+            f"sample_weight goes from {w[w > 0].min():.3g} to {w.max():.3g}, beyond "
+            f"{np.dtype(dtype).name}, in which X is worked on: rescale the weights, or "
+            "pass X as float64"
+        )
+    return out
 
 
 def choose_device(device, *arrays, predicting=False):

@@ -22,6 +22,8 @@ from ._parameters import AT_LEAST_ONE, CENTERS, KERNEL, RUN
 
 # "auto" stops early above this many rows, where a held-out part can be spared.
 EARLY_STOPPING_ROWS = 10_000
+# Rounding of the targets' mean, as a share of their spread, that is too much.
+FAR = 1e-4
 
 
 class _EigenPro(CallbackSupportMixin, BaseEstimator):
@@ -139,7 +141,7 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         if held_out is not None:
             values = machine.model.predict(X_held, history.coef)
             held_values = device.get(values + offset)
-        self._store(machine, history, offset, kind)
+        self._store(machine, history, data, offset, kind)
         self._last_split = split
         self.__dict__.pop("_machine", None)
         return held_out, held_values
@@ -161,11 +163,12 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
             machine = self._machine_for(data, known, device, random_state, stream=True)
         rule = Rule(1, report=self._report if self.verbose else None)
         history = self._train(machine, data, rule, random_state)
+        machine.step = history.step  # halved, where the chunk asked for it
         if known:
             history.loss_curve = self.loss_curve_ + history.loss_curve
             history.n_epochs += self.n_iter_
             history.best_epoch = history.n_epochs
-        self._store(machine, history, offset, kind)
+        self._store(machine, history, data, offset, kind)
         self._machine = machine
 
     def __getstate__(self):
@@ -217,8 +220,7 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
             if self.n_centers is None and not stream and _same_rows(centers, data):
                 centers = None
         else:
-            sample = data.sample(200_000, random_state)
-            kernel = kernel_of(self, sample)
+            kernel = kernel_of(self, data.for_statistics(random_state))
             centers = choose_centers(self, kernel, data, device, random_state)
             if centers is None and stream:
                 centers = data.all_rows()
@@ -266,12 +268,15 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
             f"loss {history.loss_curve[-1]:.6g}{score}"
         )
 
-    def _store(self, machine, history, offset, kind):
+    def _store(self, machine, history, data, offset, kind):
         """Fitted attributes, in the user's array type."""
         self.kernel_ = machine.model.operator.kernel
         self.centers_ = kind.out(machine.centers)
         self._set_coef(history.coef, kind)
         self._offset = kind.out(offset)
+        # Where float32 has no digits left beside the mean, predictions have more.
+        rounding = np.finfo(data.y.dtype).eps * abs(offset).max()
+        self._is_far = bool(rounding > FAR * data.y.std())
         self.batch_size_ = machine.batch_size
         self.learning_rate_ = history.step
         device = machine.model.operator.device
@@ -289,7 +294,8 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         values, kind, device = predict_linear(
             self, X, self.centers_, coef.reshape(len(coef), -1)
         )
-        return values + self._offset_on(device).astype(values.dtype), kind, device
+        out = values + self._offset_on(device)
+        return (out if self._is_far else out.astype(values.dtype)), kind, device
 
 
 def centred(Y, offset, X):

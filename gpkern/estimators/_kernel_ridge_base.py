@@ -27,6 +27,10 @@ from ._door import (
 from ._linear_prediction import choose_centers, kernel_of, predict_linear
 from ._parameters import AT_LEAST_ONE, CENTERS, KERNEL, RUN
 
+# Kernel values that float32 sums hold, and the rounding of predictions, as a share of
+# the largest target, beyond which they are made in float64.
+LARGEST_IN_FLOAT32, CANCELLATION = 1e30, 1e-4
+
 
 class _Ridge(BaseEstimator):
     """Fit and predict, shared by regression and classification."""
@@ -163,8 +167,12 @@ class _Ridge(BaseEstimator):
                 operator, X, Y, alpha, weights, tol, self.max_iter, random_state
             )
         else:
-            K = make_operator(kernel, X, None, device, dtype=np.float64).to_dense()
-            coef = least_squares.solve_direct(K, Y, alpha, weights, device)
+            operator = make_operator(kernel, X, None, device, dtype=np.float64)
+            wide, largest = Y.astype(np.float64), float(abs(operator.diagonal()).max())
+            K = operator.to_dense()
+            coef = least_squares.solve_direct(K, wide, alpha, weights, device)
+            if Y.dtype == np.float32 and not _loses_digits(coef, wide, largest):
+                coef = coef.astype(np.float32)
         self.kernel_ = kernel
         return coef, (centers if has_centers else X)
 
@@ -187,3 +195,16 @@ class _Ridge(BaseEstimator):
         kind = ArrayKind(X)
         K = check_predict_X(self, X)
         return K @ coef, kind, choose_device(self.device, K, coef, predicting=True)
+
+
+def _loses_digits(coef, Y, largest):
+    """Whether predictions from coefficients must be computed in float64.
+
+    Coefficients that are large beside the targets cancel in the sum.
+    """
+    noise = (
+        float(np.finfo(np.float32).eps)
+        * largest
+        * float(((coef**2).sum(axis=0)).max()) ** 0.5
+    )
+    return largest > LARGEST_IN_FLOAT32 or noise > CANCELLATION * float(abs(Y).max())

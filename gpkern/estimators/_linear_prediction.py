@@ -35,8 +35,15 @@ def predict_linear(estimator, X, centers, coef):
     X = check_predict_X(estimator, X)
     centers, coef = to_numpy_or_cupy(centers), to_numpy_or_cupy(coef)
     device = choose_device(estimator.device, X, centers, predicting=True)
-    operator = make_operator(estimator.kernel_, X, centers, device)
-    return operator @ device.put(coef), kind, device
+    dtype = np.float64 if coef.dtype == np.float64 else None
+    operator = make_operator(estimator.kernel_, X, centers, device, dtype=dtype)
+    values = operator @ device.put(coef)
+    if not bool(device.xp.isfinite(values).all()):
+        raise ValueError(
+            f"predictions overflow {operator.dtype}: X holds values for which the "
+            "kernel is too large; scale X, or pass it as float64"
+        )
+    return values, kind, device
 
 
 def choose_centers(estimator, kernel, data, device, random_state):

@@ -12,6 +12,7 @@ from functools import lru_cache, wraps
 import cupy as cp
 import numpy as np
 
+from ..cpu.matrix import finite_top
 from ..cpu.points import View, check_signs
 from ..kernels.opaque import transposed
 from . import codegen, compiler, forms, plans
@@ -117,6 +118,8 @@ class Matrix:
         out = self._copy()
         out.X, out.Z, out.shape = self.Z, self.X, self.shape[::-1]
         out.opaque = transposed(self.opaque)
+        if self.program is not None:
+            out.program = self.program.transposed
         return out
 
     def _points(self, source, centre, name="X"):
@@ -276,7 +279,8 @@ class Matrix:
         reducer = self._reducer(self.program, V.shape[1])
         if reducer is not None and V.size:
             return reducer.matmat(V, self.budget)
-        halves = self.symmetric and self.given is None and self._by_product
+        same = self.program is None or self.program.is_symmetric
+        halves = self.symmetric and self.given is None and same and self._by_product
         if halves and self.shape[0] > self.tile_rows:
             return self._symmetric_matmat(V)
         out = cp.empty((self.shape[0], V.shape[1]), self.dtype)
@@ -349,12 +353,14 @@ class Matrix:
     def logsumexp(self, log_weights=None):
         """Row log-sum-exp of log K + log_weights, shape (n,), float64."""
         n, m = self.shape
-        logw = cp.zeros(m) if log_weights is None else cp.asarray(log_weights)
-        logw = logw.astype(self.dtype)
+        logw, top = cp.zeros(m, self.dtype), 0.0
+        if log_weights is not None:
+            top = finite_top(log_weights)
+            logw = (cp.asarray(log_weights, dtype=np.float64) - top).astype(self.dtype)
         if self.opaque is None and m > 0:
             reducer = self._reducer(self.program.log)
             if reducer is not None:
-                return reducer.logsumexp(logw)
+                return reducer.logsumexp(logw) + top
         out = cp.empty(n)
         buffer = self._buffer()
         program = self.program.log if self.opaque is None else self.opaque
@@ -373,7 +379,7 @@ class Matrix:
                 total = total * cp.exp(peak - shift) + part * cp.exp(-rest)
                 peak = top
             out[i0:i1] = peak + cp.log(total)
-        return out
+        return out + top
 
     @_on_device
     def quadratic_forms(self, programs, R):
@@ -383,6 +389,7 @@ class Matrix:
         """
         formulas = all(p is not None and p.pair_leaves for p in programs)
         fast = formulas and self.symmetric and self.dtype == np.float32
+        fast = fast and all(p.is_symmetric for p in programs)
         if not fast or self.precision == "highest":
             return None
         if len({p.leaf_key for p in programs}) > 1:

@@ -69,6 +69,34 @@ class Program:
         return Program(ex.log_of(self.expr), ex.log_of(self.diagonal_expr))
 
     @cached_property
+    def transposed(self):
+        """Program of k(z, x); itself where that is the same."""
+        if self.is_symmetric:
+            return self
+        other = {"norm_x": "norm_z", "norm_z": "norm_x"}
+        swap = {
+            ex.leaf(v.metric, v.scale, v.owner): ex.leaf(
+                other[v.metric], v.scale, v.owner
+            )
+            for v in self.row_leaves
+        }
+        exprs = self.expr, self.diagonal_expr
+        return Program(*(ex.substitute(e, swap) for e in exprs))
+
+    @cached_property
+    def is_symmetric(self):
+        """Whether the two rows' own quantities may change places."""
+        norms = [v for v in self.row_leaves if v.metric != "given_x"]
+        if not norms:
+            return True
+        values = {v: 1.5 for v in self.pair_leaves + self.row_leaves}
+        left = {v: 2.0 if v.metric == "norm_x" else 3.0 for v in norms}
+        right = {v: 5.0 - w for v, w in left.items()}
+        with np.errstate(all="ignore"):
+            one, two = (ex.evaluate(self.expr, values | s) for s in (left, right))
+        return bool(np.isclose(one, two, rtol=1e-12, equal_nan=True))
+
+    @cached_property
     def softmax(self):
         """Program of the kernel over ``exp(given_x)``, without underflow."""
         return Program(*(ex.exp(e) for e in self._log_less_given))

@@ -17,6 +17,8 @@ from .radial import AdditiveChi2, Chi2, Laplacian
 
 # How many rows the median heuristic looks at: half a million pairs.
 MEDIAN_ROWS = 1000
+# How many the variance looks at, and entries that it copies to float64 at a time.
+SPREAD_ROWS, PART_ENTRIES = 200_000, 1 << 22
 
 _NAMED = {
     "rbf": lambda gamma: RBF(1.0 / math.sqrt(2.0 * gamma)),
@@ -227,18 +229,38 @@ def _gamma(value, X):
 
 def _variance(X):
     """Variance of all entries, 1 for constant data, as in SVC's gamma='scale'."""
-    rows = X if hasattr(X, "tocsr") else _spread_rows(X, 200_000)
-    if hasattr(rows, "tocsr"):
-        mean = rows.mean()
-        var = float(rows.multiply(rows).mean() - mean**2)
-    else:
-        var = float(rows.var(dtype=np.float64))
-    return var if var > 0 else 1.0
+    if hasattr(X, "tocsr"):
+        values, size = X.data.astype(np.float64), X.shape[0] * X.shape[1]
+        mean = float(values.sum()) / size
+        # Of the zeros too, which are not there; no square of a large mean is taken.
+        total = float(((values - mean) ** 2).sum()) + (size - len(values)) * mean**2
+        return total / size or 1.0
+    mean, total, size = 0.0, 0.0, 0
+    for part in _parts_of(X):
+        count = part.shape[0] * part.shape[1]
+        own = float(part.mean(dtype=np.float64))
+        squares = float(part.var(dtype=np.float64)) * count
+        step = own - mean
+        total += squares + step**2 * size * count / (size + count)
+        mean += step * count / (size + count)
+        size += count
+    return total / size or 1.0
 
 
-def _spread_rows(X, at_most):
+def _parts_of(X):
+    """Slices of at most 200,000 spread rows, little enough to copy one by one."""
+    n, d = X.shape
+    step = -(-n // SPREAD_ROWS)
+    height = step * max(1, PART_ENTRIES // d)
     # Sliced in any case: an array read in slices has no `var` of its own.
-    return X[:: -(-X.shape[0] // at_most)]
+    return (X[a : a + height : step] for a in range(0, n, height))
+
+
+def _rows_at(X, rows):
+    """Some sorted rows, also of an array that takes slices only."""
+    if hasattr(X, "tocsr") or hasattr(X, "__array_interface__") or hasattr(X, "get"):
+        return X[rows]
+    return np.concatenate([np.asarray(X[int(i) : int(i) + 1]) for i in rows])
 
 
 def median_distance(X, random_state=None):
@@ -250,7 +272,7 @@ def median_distance(X, random_state=None):
     if n > MEDIAN_ROWS:
         rng = check_random_state(random_state)
         chosen = np.sort(rng.choice(n, MEDIAN_ROWS, replace=False))
-        X = X[chosen]
+        X = _rows_at(X, chosen)
     X = X[:]  # in memory, when it is read in slices
     if hasattr(X, "toarray"):
         X = X.toarray()

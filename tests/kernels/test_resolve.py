@@ -258,3 +258,14 @@ def test_median_among_duplicates():
 def test_median_far_from_the_origin():
     pair = np.array([[1e8, 0.0], [1e8 + 3.0, 4.0]])
     assert median_distance(pair) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("sparse_rows", [False, True])
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_variance_of_rows_far_from_zero(offset, sparse_rows):
+    X = np.random.default_rng(0).standard_normal((3000, 10)) + offset
+    X = X.astype(np.float32)
+    rows = sparse.csr_array(X) if sparse_rows else X
+    kernel = resolve_kernel("rbf", rows, gamma="scale")
+    expected = 1.0 / (10 * X.astype(np.float64).var())
+    assert 0.5 / kernel.length_scale**2 == pytest.approx(expected, rel=1e-6)
