@@ -195,7 +195,8 @@ def check_weights(sample_weight, n, dtype):
         raise ValueError("Negative values in sample_weight; weights must be >= 0")
     if not w.any():
         raise ValueError("sample_weight is all zeros: there is nothing to fit")
-    out = w.astype(dtype)
+    with np.errstate(over="ignore"):
+        out = w.astype(dtype)
     if not np.isfinite(out).all() or ((out == 0) & (w > 0)).any():
         raise ValueError(
             f"sample_weight goes from {w[w > 0].min():.3g} to {w.max():.3g}, beyond "

@@ -58,7 +58,7 @@ def test_a_stream_keeps_its_halved_step():
 @pytest.mark.parametrize(
     "model",
     [
-        KernelRidge(kernel="rbf", gamma=1e-5, n_centers=50),
+        KernelRidge(kernel="rbf", gamma=1e-5, n_centers=50, random_state=0),
         EigenProRegressor(n_centers=50, n_epochs=2, random_state=0),
     ],
 )
@@ -75,5 +75,5 @@ def test_integers_on_a_disk(model, tmp_path):
 @pytest.mark.parametrize("weight", [1e39, 1e-46])
 def test_weights_beyond_float32(weight):
     _, X, y = friedman(30)
-    with pytest.raises(ValueError, match="sample_weight goes from .* beyond float32"):
+    with pytest.raises(ValueError, match=r"sample_weight goes from .* beyond float32"):
         KernelRidge().fit(X, y, np.full(30, weight))
