@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +26,21 @@ class Device:
         Kernel matrix of the device's engine.
     linalg : module
         Its dense float64 factorisations.
+    names : tuple of str
+        All GPUs of a shared matrix, the first of which is `name`; else empty.
     """
 
     name: str
     xp: Any
-    Matrix: type
+    Matrix: Any
     linalg: Any
+    names: tuple = ()
+
+    def here(self):
+        """Context in which arrays are made on this device."""
+        if self.name == "cpu":
+            return nullcontext()
+        return self.xp.cuda.Device(int(self.name.partition(":")[2]))
 
     def put(self, array):
         """The array on this device; sparse matrices and None pass unchanged."""
@@ -62,7 +72,7 @@ class Device:
         return array.get() if hasattr(array, "get") else array
 
     def __reduce__(self):
-        return select, (self.name,)
+        return select, (list(self.names) or self.name,)
 
 
 def is_cupy(array):
@@ -75,7 +85,7 @@ def select(device=None, *arrays):
 
     Parameters
     ----------
-    device : {None, "cpu", "cuda", "cuda:N"}
+    device : {None, "cpu", "cuda", "cuda:N"} or list of "cuda:N"
         None follows the data: CuPy arrays compute on their GPU, all others on the
         CPU.
     *arrays : array-like
@@ -96,8 +106,14 @@ def select(device=None, *arrays):
     on_gpu = [a for a in arrays if is_cupy(a)]
     if device is None:
         device = f"cuda:{on_gpu[0].device.id}" if on_gpu else "cpu"
-    if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise ValueError(f"device={device!r} must be None, 'cpu', 'cuda' or 'cuda:N'")
+    several = isinstance(device, (list, tuple)) and len(device) > 0
+    names = list(device) if several else [device]
+    pattern = r"cuda(:\d+)?" if several else r"cpu|cuda(:\d+)?"
+    if not all(isinstance(v, str) and re.fullmatch(pattern, v) for v in names):
+        raise ValueError(
+            f"device={device!r} must be None, 'cpu', 'cuda', 'cuda:N' or a list of "
+            "'cuda:N'"
+        )
     if device == "cpu":
         if on_gpu:
             raise ValueError(
@@ -110,4 +126,12 @@ def select(device=None, *arrays):
         return Device("cpu", np, Matrix, linalg)
     from .gpu import runtime
 
-    return runtime.device(device)
+    return runtime.device(names)
+
+
+def here(device, *arrays):
+    """Context of the GPU that `select` would choose; of nothing where there is none."""
+    try:
+        return select(device, *arrays).here()
+    except (ValueError, RuntimeError):
+        return nullcontext()  # the error is that of the call itself

@@ -13,7 +13,7 @@ from ._validation import check_precision, check_rows, is_extreme, working_dtype
 from .kernels.opaque import MatrixCallable, RowCallable
 from .kernels.program import Program
 from .kernels.resolve import as_kernel, from_name
-from .reductions import Reductions
+from .reductions import Reductions, on_device
 
 
 class Views:
@@ -58,11 +58,13 @@ class Views:
     def __reduce__(self):
         return _wrap, (self.matrix_, self.kernel, self.device)
 
+    @on_device
     def _matmat(self, V):
         if V.dtype.kind == "c":
             return self._matmat(V.real) + 1j * self._matmat(V.imag)
         return self.matrix_.matmat(V)
 
+    @on_device
     def matvec(self, x):
         """``K @ x`` for x of shape (n_cols,) or (n_cols, 1)."""
         x, m = self.device.xp.asanyarray(x), self.shape[1]
@@ -105,9 +107,10 @@ class KernelOperator(Reductions, Views, LinearOperator):
         None: the symmetric matrix of one sample, K(X, X), with a
         `~sklearn.gaussian_process.kernels.WhiteKernel` on its diagonal. Passing X
         twice gives a cross matrix without it.
-    device : {None, "cpu", "cuda", "cuda:N"}, default=None
+    device : {None, "cpu", "cuda", "cuda:N"} or list of "cuda:N", default=None
         None computes where the data is. With NumPy data and a GPU named, data is
-        copied there and operands and results are CuPy arrays.
+        copied there and operands and results are CuPy arrays. A list shares the
+        columns of K out among its GPUs; operands and results are on the first.
     memory_budget : int or inf, default=None
         Bytes for tiles and prepared rows. By default scikit-learn's ``working_memory``;
         on a GPU a sixteenth of its memory, if that is more.
@@ -176,6 +179,11 @@ def make_operator(
     check_precision(precision)
     if not isinstance(device, _device.Device):
         device = _device.select(device, X, Z)
+    with device.here():
+        return _made(kernel, X, Z, device, memory_budget, precision, dtype)
+
+
+def _made(kernel, X, Z, device, memory_budget, precision, dtype):
     kernel, program, opaque = _resolved(kernel, X.shape[1])
     budget = _budget(memory_budget, device)
     X, Z = device.put(X), device.put(Z)

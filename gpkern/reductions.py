@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from operator import index as as_index
 
 import numpy as np
@@ -12,12 +13,24 @@ from ._signs import RandomSigns
 from ._validation import check_precision
 
 
+def on_device(method):
+    """Run a method of an operator where its arrays are."""
+
+    @wraps(method)
+    def run(self, *args, **kwargs):
+        with self.device.here():
+            return method(self, *args, **kwargs)
+
+    return run
+
+
 class Reductions:
     """What every kernel operator offers beyond a linear operator.
 
     Expects ``matrix_``, ``device``, ``shape`` and ``dtype``, and ``with_kernel``.
     """
 
+    @on_device
     def row_sum(self, weights=None):
         """``sum_j weights_j k(x_i, z_j)`` for each row i, shape (n_rows,)."""
         m = self.shape[1]
@@ -26,6 +39,7 @@ class Reductions:
         weights = self._operand("weights", weights, m)
         return self._matmat(weights.reshape(-1, 1))[:, 0]
 
+    @on_device
     def row_logsumexp(self, log_weights=None):
         """``log sum_j exp(log_weights_j) k(x_i, z_j)`` for each row, float64.
 
@@ -54,6 +68,7 @@ class Reductions:
             )
         return out
 
+    @on_device
     def row_softmax(self, V, log_weights=None):
         """Means of the rows of V, weighted by the kernel: a kernel smoother.
 
@@ -95,6 +110,7 @@ class Reductions:
         V = V.astype(self.dtype, copy=False)
         return softmax_product(self, V, self._log_weights(log_weights))
 
+    @on_device
     def row_gradient(self, weights=None):
         """Gradient of `row_sum` by the rows of X.
 
@@ -120,6 +136,7 @@ class Reductions:
             weights = self.device.xp.ones(m, self.dtype)
         return gradient(self, self._real("weights", weights, m))
 
+    @on_device
     def row_logsumexp_gradient(self, log_weights=None):
         """Gradient of `row_logsumexp` by the rows of X: the score of a density.
 
@@ -150,10 +167,12 @@ class Reductions:
         """
         return logsumexp_gradient(self, self._log_weights(log_weights))
 
+    @on_device
     def total(self):
         """Sum of all entries, added in float64."""
         return float(self.row_sum().astype(np.float64).sum())
 
+    @on_device
     def quadratic_forms(self, R, kernels=None):
         """``r' K r`` for each column r of R.
 
@@ -205,6 +224,7 @@ class Reductions:
             raise ValueError("kernels must hold at least one kernel")
         return quadratic_forms([self.with_kernel(k) for k in kernels], R)
 
+    @on_device
     def normal_matmat(self, V, targets=None, weights=None, gradient_precision=None):
         """``K.T @ U`` with ``U = weights * (K @ V - targets)``.
 
@@ -242,10 +262,12 @@ class Reductions:
             check_precision(gradient_precision, "gradient_precision")
         return self.matrix_.normal_matmat(V, targets, weights, gradient_precision)
 
+    @on_device
     def diagonal(self):
         """Entries (i, i), shape (min(n_rows, n_cols),)."""
         return self.matrix_.diagonal()
 
+    @on_device
     def rows(self, index):
         """Dense rows of the matrix.
 
@@ -281,6 +303,7 @@ class Reductions:
         height = max(1, self.matrix_.budget // (2 * m * self.dtype.itemsize))
         return [slice(i, min(i + height, n)) for i in range(0, n, height)]
 
+    @on_device
     def to_dense(self):
         """The whole matrix; it must fit in memory."""
         n, m = self.shape

@@ -467,3 +467,9 @@ def test_a_formula_that_is_not_symmetric(n, asarray, host):
     one = KernelOperator(ByLeftNorm(), asarray(X))
     assert_allclose(host(one @ asarray(u)), K @ u, rtol=1e-9, atol=1e-9)
     assert_allclose(host(one.T @ asarray(u)), K.T @ u, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("device", [[], ["cpu"], ["cuda:0", 1], ("cuda:0", "tpu")])
+def test_lists_of_devices(device):
+    with pytest.raises(ValueError, match="'cuda:N'"):
+        KernelOperator(RBF(), np.eye(3), device=device)

@@ -25,13 +25,14 @@ from .._validation import FLOATS, check_rows, is_on_disk, is_sliceable
 
 
 def all_or_nothing(method):
-    """A `fit` that fails leaves the estimator as it was."""
+    """A `fit` that fails leaves the estimator as it was; it runs on its device."""
 
     @functools.wraps(method)
     def wrapped(self, *args, **kwargs):
         before = dict(vars(self))
         try:
-            return method(self, *args, **kwargs)
+            with _device.here(self.device, *args[:1]):
+                return method(self, *args, **kwargs)
         except BaseException:
             vars(self).clear()
             vars(self).update(before)

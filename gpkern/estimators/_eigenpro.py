@@ -79,8 +79,8 @@ class EigenProRegressor(MultiOutputMixin, RegressorMixin, _EigenPro):
     warm_start : bool, default=False
         Go on from the last fit: its kernel, centres, coefficients and, for as many
         rows, its split. Changed kernel parameters have no effect then.
-    device : {None, "cpu", "cuda", "cuda:N"}, default=None
-        Where to compute; None follows the data.
+    device : {None, "cpu", "cuda", "cuda:N"} or list of "cuda:N", default=None
+        Where to compute; None follows the data. Several GPUs share the centers.
     random_state : int, RandomState or None, default=None
         Draws centres, subsample, validation split and batches.
     verbose : int, default=0

@@ -65,8 +65,8 @@ class EigenProClassifier(ClassifierMixin, _EigenPro):
         How much better counts as better.
     warm_start : bool, default=False
         Go on from the last fit: its kernel, centres, coefficients and split.
-    device : {None, "cpu", "cuda", "cuda:N"}, default=None
-        Where to compute; None follows the data.
+    device : {None, "cpu", "cuda", "cuda:N"} or list of "cuda:N", default=None
+        Where to compute; None follows the data. Several GPUs share the centers.
     random_state : int, RandomState or None, default=None
         Draws centres, subsample, validation split and batches.
     verbose : int, default=0

@@ -65,8 +65,8 @@ class KernelRidge(MultiOutputMixin, RegressorMixin, _Ridge):
         number of rows; smaller ones need float64 data or "cholesky".
     max_iter : int, default=200
         Limit of the iterations of "pcg".
-    device : {None, "cpu", "cuda", "cuda:N"}, default=None
-        Where to compute; None follows the data.
+    device : {None, "cpu", "cuda", "cuda:N"} or list of "cuda:N", default=None
+        Where to compute; None follows the data. Several GPUs share the centers.
     random_state : int, RandomState or None, default=None
         Draws centres, preconditioner columns and the rows of the median heuristic.
     verbose : int, default=0
@@ -194,8 +194,8 @@ class KernelRidgeClassifier(ClassifierMixin, _Ridge):
         Relative residual at which "pcg" stops: 1e-9, and 1e-5 for float32 data.
     max_iter : int, default=200
         Limit of the iterations of "pcg".
-    device : {None, "cpu", "cuda", "cuda:N"}, default=None
-        Where to compute; None follows the data.
+    device : {None, "cpu", "cuda", "cuda:N"} or list of "cuda:N", default=None
+        Where to compute; None follows the data. Several GPUs share the centers.
     random_state : int, RandomState or None, default=None
         Draws centres, preconditioner columns and the rows of the median heuristic.
     verbose : int, default=0

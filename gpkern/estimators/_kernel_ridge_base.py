@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .. import _device
 from .._validation import working_dtype
 from ..algorithms import least_squares
 from ..algorithms.training import RowSource
@@ -187,6 +188,10 @@ class _Ridge(BaseEstimator):
     def _values(self, X, method):
         """Predictions of shape (m, c), the user's array kind, the device."""
         check_is_fitted(self)
+        with _device.here(self.device, X):
+            return self._values_here(X, method)
+
+    def _values_here(self, X, method):
         check_same_namespace(X, self, attribute="dual_coef_", method=method)
         coef = to_numpy_or_cupy(self.dual_coef_)
         coef = coef.reshape(len(coef), -1)

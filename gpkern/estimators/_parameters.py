@@ -31,4 +31,8 @@ CENTERS = {
     ],
     "center_sampling": [StrOptions({"uniform", "leverage"})],
 }
-RUN = {"device": [str, None], "random_state": ["random_state"], "verbose": ["verbose"]}
+RUN = {
+    "device": [str, list, tuple, None],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from functools import cache
+from functools import cache, partial
 
 from .._device import Device, is_cupy
 
@@ -33,17 +33,24 @@ def _device_count(cupy):
         ) from error
 
 
-def device(name):
-    """`Device` for ``"cuda"`` or ``"cuda:N"``."""
+def device(names):
+    """`Device` for a list of ``"cuda"`` or ``"cuda:N"``."""
     cupy = _cupy()
-    count = _device_count(cupy)
-    index = int(name.partition(":")[2] or cupy.cuda.runtime.getDevice())
-    if index >= count:
-        raise RuntimeError(f"device={name!r}: this machine has {count} GPU(s)")
+    count, indices = _device_count(cupy), []
+    for name in names:
+        index = int(name.partition(":")[2] or cupy.cuda.runtime.getDevice())
+        if index >= count:
+            raise RuntimeError(f"device={name!r}: this machine has {count} GPU(s)")
+        indices.append(index)
     from . import linalg
     from .matrix import Matrix
+    from .sharded import ShardedMatrix
 
-    return Device(f"cuda:{index}", cupy, Matrix, linalg)
+    first, all_names = f"cuda:{indices[0]}", tuple(f"cuda:{i}" for i in indices)
+    if len(indices) == 1:
+        return Device(first, cupy, Matrix, linalg)
+    shared = partial(ShardedMatrix, devices=tuple(indices))
+    return Device(first, cupy, shared, linalg, all_names)
 
 
 def put(array, name):
