@@ -40,3 +40,22 @@ def flights_14_columns():
     train, test = np.split(order, [int(0.9 * len(y))])
     X, y = X.astype(np.float32), y.astype(np.float32)
     return X[train], y[train], X[test], y[test]
+
+
+def clusters(n, xp, d=1280, k=200, seed=0):
+    """Rows of k Gaussian clusters, of mean norm 20, and ten classes as indicators.
+
+    Column j is scaled by ``j ** -0.5``; means and rows about them have the same spread.
+    The class is the cluster's number modulo ten.
+    """
+    rng = xp.random.default_rng(seed)
+    scale = xp.arange(1, d + 1, dtype=xp.float32) ** -0.5
+    means = rng.standard_normal((k, d), dtype=xp.float32) * scale
+    labels = rng.integers(0, k, n)
+    X = xp.empty((n, d), xp.float32)
+    for a in range(0, n, 100_000):
+        b = min(n, a + 100_000)
+        X[a:b] = rng.standard_normal((b - a, d), dtype=xp.float32) * scale
+        X[a:b] += means[labels[a:b]]
+    X *= 20.0 / float(xp.sqrt((X[:100_000] ** 2).sum(1)).mean())
+    return X, xp.eye(10, dtype=xp.float32)[labels % 10]

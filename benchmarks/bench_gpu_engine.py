@@ -7,6 +7,13 @@ packed before the clock starts as they are in a solver's loop. Every row has its
 against float64: max |error| / (|K| |V|) of the checked rows, for random V and for
 V > 0, which shows a bias that random signs hide. Blockwise float32 (cuBLAS and
 elementwise kernels, K in memory block by block) stands beside the fused rows.
+
+`share` is the floor over the time. The floor is the longer of the products, at the rates
+measured in the same run (inner products in half precision, times three for "high"; the
+product with V in TF32, its columns padded to a multiple of eight), and one exponential
+a pair at the special-function units' 16 a clock and multiprocessor. `peer` is the ratio
+of the rate to that of the matrix product that a precision is compared with: TF32 for
+"medium", float32 for "high", float64.
 """
 
 from __future__ import annotations
@@ -18,8 +25,14 @@ import _harness
 import cupy as cp
 import numpy as np
 
-from gpkern import KernelOperator
-from gpkern.kernels import RBF, InverseMultiquadric, Matern, RationalQuadratic
+from gpkern import KernelOperator, RandomSigns
+from gpkern.kernels import (
+    RBF,
+    InverseMultiquadric,
+    Laplacian,
+    Matern,
+    RationalQuadratic,
+)
 
 CHECKED = 48
 N = 65_536
@@ -60,6 +73,27 @@ def ceilings(size=8192):
     return found
 
 
+def exp_rate():
+    """Exponentials a second that the special-function units can do."""
+    device = cp.cuda.runtime.getDeviceProperties(0)
+    clock = cp.cuda.runtime.deviceGetAttribute(13, 0)  # kHz
+    return 16 * device["multiProcessorCount"] * clock * 1e3
+
+
+def floor_seconds(row, limits):
+    """Least time of a row by tensor cores and exponentials; see the module."""
+    d, c, pairs = row["d"], row["c"], row["pairs"]
+    columns = 0 if c == 1 else -(-c // 8) * 8
+    if row["precision"] == "float64":
+        products = 2 * (d + c) / limits["float64"]
+    else:
+        times = 3 if row["precision"] == "high" else 1
+        products = 2 * d * times / limits["half"]
+        products += 2 * columns * times / limits.get("tf32", limits["half"] / 2)
+    direct = d <= 8
+    return pairs * max(0.0 if direct else products / 1e12, 1 / limits["exp"])
+
+
 def data(n, m, d, c, dtype=cp.float32):
     """X, Z, V of standard normal numbers."""
     rng = cp.random.default_rng(0)
@@ -81,6 +115,9 @@ def matmat(name, kernel, n, d, c, precision, repeats, dtype=cp.float32):
     t = seconds(lambda: op @ V, repeats)
     return {
         "work": name,
+        "d": d,
+        "c": c,
+        "pairs": n * n,
         "precision": precision if dtype == cp.float32 else "float64",
         "ms": 1e3 * t,
         "gpairs_per_s": n * n / t / 1e9,
@@ -128,11 +165,59 @@ def logsumexp(n, m, d, repeats):
     worst = float(abs(op.row_logsumexp()[rows] - exact.row_logsumexp()).max())
     return {
         "work": f"log-sum-exp, d {d}, {n:,} x {m:,}",
+        "d": d,
+        "c": 1,
+        "pairs": n * m,
         "precision": "high",
         "ms": 1e3 * t,
         "gpairs_per_s": n * m / t / 1e9,
         "tflops": 2.0 * n * m * d / t / 1e12,
         "error": worst,
+    }
+
+
+def normal(n, m, d, c, repeats, gradient_precision):
+    """K.T @ (K @ V): K kept between its two products, or computed twice."""
+    X, Z, V = data(n, m, d, c)
+    kernel = Matern(math.sqrt(d), nu=0.5)
+    op = KernelOperator(kernel, X, Z)
+
+    def product():
+        return op.normal_matmat(V, gradient_precision=gradient_precision)[0]
+
+    t, rows = seconds(product, repeats), cp.linspace(0, m - 1, CHECKED).astype(int)
+    exact = KernelOperator(kernel, X.astype("f8"), Z.astype("f8"))
+    U = exact @ V.astype("f8")
+    back = KernelOperator(kernel, Z[rows].astype("f8"), X.astype("f8"))
+    worst = abs(product()[rows] - back @ U) / (back @ abs(U))
+    return {
+        "work": f"K.T (K V), {n:,} x {m:,}, d {d}, c {c}",
+        "precision": f"high, {gradient_precision or 'high'}",
+        "ms": 1e3 * t,
+        "gpairs_per_s": n * m / t / 1e9,
+        "error": float(worst.max()),
+    }
+
+
+def forms(n, d, count, n_scales, precision, repeats):
+    """r' K r of random signs at several length scales; error over the spread."""
+    X, *_ = data(n, 1, d, 1)
+    scales = [RBF(float(s)) for s in np.geomspace(2.0, 30.0, n_scales)]
+    signs = RandomSigns(n, count, random_state=0)
+    op = KernelOperator(scales[0], X, precision=precision)
+    t = seconds(lambda: op.quadratic_forms(signs, scales), repeats)
+    few = signs.rows(0, n, cp, cp.float64)[:, :4]
+    checked = range(0, n_scales, 3)
+    exact = KernelOperator(scales[0], X.astype("f8"))
+    exact = exact.quadratic_forms(few, [scales[k] for k in checked])
+    got = op.quadratic_forms(signs, scales)[list(checked)]
+    worst = abs(got[:, :4] - exact).max(axis=1) / got.std(axis=1)
+    return {
+        "work": f"r' K r, n {n:,}, d {d}, {count:,} signs, {n_scales} scales",
+        "precision": precision,
+        "ms": 1e3 * t,
+        "tflops": 2.0 * n * n * count * n_scales / t / 1e12,
+        "error": float(worst.max()),
     }
 
 
@@ -162,12 +247,28 @@ def main():
     rows.append(
         matmat("d 784, c 10", RBF(28.0), N // 2, 784, 10, "high", 2, cp.float64)
     )
+    for d, c in ((3, 1), (32, 1), (32, 10)):
+        kernel, name = RBF(math.sqrt(d)), f"d {d}, c {c}"
+        rows.append(matmat(name, kernel, N // 2, d, c, "high", 3, cp.float64))
     rows.append(matmat("d 3, c 1", RBF(1.7), 262_144, 3, 1, "high", repeats))
+    two = RBF([4.0] * 32) + RBF([8.0] * 32)
+    for name, kernel in (("L1", Laplacian(32.0)), ("two ARD kernels", two)):
+        rows.append(matmat(f"d 32, c 1, {name}", kernel, N // 2, 32, 1, "high", 3))
     rows.append(logsumexp(1 << 20, 131_072, 16, repeats))
+    for gradient_precision in (None, "medium"):
+        rows.append(normal(6144, 131_072, 1280, 10, 3, gradient_precision))
+    for precision in ("high", "medium"):
+        rows.append(forms(100_000, 50, 2000, 10, precision, 3))
+    limits = ceilings() | {"exp": exp_rate()}
+    peers = {"medium": "tf32", "high": "float32", "float64": "float64"}
+    for row in rows:
+        if "pairs" in row and row["work"].count(",") == 1:
+            row["share"] = 1e3 * floor_seconds(row, limits) / row["ms"]
+            if row["d"] > 100:
+                row["peer"] = row["tflops"] / limits[peers[row["precision"]]]
     _harness.table(rows)
-    limits = ceilings()
-    print({k: round(v, 1) for k, v in limits.items()})
-    _harness.save("gpu_engine", rows, ceilings_tflops=limits)
+    print({k: f"{v:.4g}" for k, v in limits.items()})
+    _harness.save("gpu_engine", rows, ceilings=limits)
 
 
 if __name__ == "__main__":

@@ -40,21 +40,6 @@ def timed(function, repeats):
     return float(np.median(times)), result
 
 
-def clusters(n, d=1280, k=200, seed=0):
-    """Rows of k Gaussian clusters, of mean norm 20, and ten classes as indicators."""
-    rng = cp.random.default_rng(seed)
-    scale = cp.arange(1, d + 1, dtype=cp.float32) ** -0.5
-    means = rng.standard_normal((k, d), dtype=cp.float32) * scale
-    labels = rng.integers(0, k, n)
-    X = cp.empty((n, d), cp.float32)
-    for a in range(0, n, 100_000):
-        b = min(n, a + 100_000)
-        X[a:b] = rng.standard_normal((b - a, d), dtype=cp.float32) * scale
-        X[a:b] += means[labels[a:b]]
-    X *= 20.0 / float(cp.sqrt((X[:100_000] ** 2).sum(1)).mean())
-    return X, cp.eye(10, dtype=cp.float32)[labels % 10]
-
-
 def works(repeats):
     """Name, repeats, and what to do on a device: an array that should be the same."""
     rng = cp.random.default_rng(0)
@@ -62,7 +47,7 @@ def works(repeats):
     for precision in ("high", "medium"):
         operators = {}
 
-        def product(device, precision=precision, operators=operators):
+        def product(device, precision=precision, operators=operators, X=X, V=V):
             if str(device) not in operators:
                 operators[str(device)] = KernelOperator(
                     RBF(28.0), X, X, device=device, precision=precision
@@ -94,7 +79,7 @@ def works(repeats):
         return model.fit(*flights[:2]).predict(flights[2])
 
     yield "flights, all centers", repeats, flight
-    X, Y = clusters(1_010_000)
+    X, Y = _data.clusters(1_010_000, cp)
 
     def epoch(device):
         model = EigenProRegressor(

@@ -1,8 +1,8 @@
 """A kernel matrix whose columns are shared out among several GPUs.
 
 Each GPU holds some of the samples of Z and multiplies with its own columns of K; the
-results come together on the first. Rows X go to every GPU when they are asked for, a
-thread for each, and copies wait for what made their source.
+results come together on the first. Operands are copied to all GPUs before the first of
+them starts to work: a copy waits for what its source's GPU was given to do before.
 """
 
 from __future__ import annotations
@@ -148,6 +148,17 @@ class ShardedMatrix:
 
     # ------------------------------------------------------------- reductions
 
+    def _scattered(self, array):
+        """Each part's share of an array with a row for each column of K."""
+        if array is None:
+            return [None] * len(self.cuts)
+        shares = zip(self.cuts, self.devices, strict=False)
+        return [moved(array[a:b], device) for (a, b), device in shares]
+
+    def _copies(self, array):
+        """The whole array for each part."""
+        return [moved(array, d) for d, _ in zip(self.devices, self.cuts, strict=False)]
+
     def _gather(self, results):
         """Results of the parts, on the first GPU."""
         return [moved(r, self.devices[0]) for r in results]
@@ -156,11 +167,8 @@ class ShardedMatrix:
         """K @ V, shape (n, c)."""
         V = cp.ascontiguousarray(cp.asarray(V, dtype=self.dtype))
 
-        def product(p):
-            a, b = self.cuts[p]
-            return self.parts[p].matmat(moved(V[a:b], self.devices[p]))
-
-        results = self._gather(self._each(product))
+        parts, own = self.parts, self._scattered(V)
+        results = self._gather(self._each(lambda p: parts[p].matmat(own[p])))
         total = sum(r.astype(np.float64) for r in results)
         if self.symmetric:
             total += self._beyond(V)
@@ -195,12 +203,9 @@ class ShardedMatrix:
             )
             return whole.logsumexp(log_weights)
 
-        def sums(p):
-            a, b = self.cuts[p]
-            own = None if log_weights is None else log_weights[a:b]
-            return self.parts[p].logsumexp(moved(own, self.devices[p]))
-
-        out, *rest = self._gather(self._each(sums))
+        parts, own = self.parts, self._scattered(log_weights)
+        sums = self._each(lambda p: parts[p].logsumexp(own[p]))
+        out, *rest = self._gather(sums)
         for other in rest:
             out = cp.logaddexp(out, other)
         return out
@@ -269,10 +274,9 @@ class Transposed:
         matrix = self.matrix
         U = cp.ascontiguousarray(cp.asarray(U, dtype=self.dtype))
 
-        def product(p):
-            return matrix.parts[p].transposed().matmat(moved(U, matrix.devices[p]))
-
-        out = cp.concatenate(matrix._gather(matrix._each(product)))
+        parts, copies = matrix.parts, matrix._copies(U)
+        products = matrix._each(lambda p: parts[p].transposed().matmat(copies[p]))
+        out = cp.concatenate(matrix._gather(products))
         if matrix.symmetric:
             out = (out + matrix._beyond(U)).astype(self.dtype)
         return out
@@ -292,11 +296,9 @@ class Transposed:
         if matrix.symmetric:
             return matrix.logsumexp(log_weights)
 
-        def sums(p):
-            own = moved(log_weights, matrix.devices[p])
-            return matrix.parts[p].transposed().logsumexp(own)
-
-        return cp.concatenate(matrix._gather(matrix._each(sums)))
+        parts, copies = matrix.parts, matrix._copies(log_weights)
+        sums = matrix._each(lambda p: parts[p].transposed().logsumexp(copies[p]))
+        return cp.concatenate(matrix._gather(sums))
 
     def tile(self, i0, i1, j0, j1, out=None):
         """Entries ``[i0:i1, j0:j1]``."""

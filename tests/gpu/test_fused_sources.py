@@ -78,9 +78,9 @@ def test_products_compile(wanted, d, capability):
 def test_formulas_compile(case):
     """Few columns, where every formula may be fused, in both precisions."""
     program = Program.of(case.make(2))
-    cases = [(program, "float32", False), (program, "float64", False)]
+    cases = [(program, "float64", False)]
     if case.positive:
-        cases += [(program.log, "float32", True), (program.softmax, "float32", False)]
+        cases.append((program.log, "float32", True))
     for one, dtype, logsumexp in cases:
         if plans.kind_of(one, 2, 80, dtype) == "direct":
             text, _ = completed(one, 2, 1, 80, dtype=dtype, logsumexp=logsumexp)
