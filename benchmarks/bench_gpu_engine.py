@@ -8,7 +8,7 @@ against float64: max |error| / (|K| |V|) of the checked rows, for random V and f
 V > 0, which shows a bias that random signs hide. Blockwise float32 (cuBLAS and
 elementwise kernels, K in memory block by block) stands beside the fused rows.
 
-`share` is the floor over the time. The floor is the longer of the products, at the rates
+`share` is the floor over the time: the longer of the products, at the rates that were
 measured in the same run (inner products in half precision, times three for "high"; the
 product with V in TF32, its columns padded to a multiple of eight), and one exponential
 a pair at the special-function units' 16 a clock and multiprocessor. `peer` is the ratio

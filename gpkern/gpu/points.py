@@ -9,6 +9,7 @@ from scipy import sparse
 from .._device import is_cupy
 from ..cpu.points import read
 from .packed import pack
+from .upload import Uploader
 
 # (x - centre) * factor, the difference in float64: the offset may be large.
 _shift_scale = cp.ElementwiseKernel(
@@ -38,6 +39,9 @@ class Points:
         self.is_sparse = sparse.issparse(source)
         self._kept = {}
 
+    def __getstate__(self):
+        return self.__dict__ | {"_kept": {}}  # prepared again where it is needed
+
     def _row_bytes(self):
         return self.shape[1] * np.dtype(self.dtype).itemsize
 
@@ -64,7 +68,9 @@ class Points:
 
         def make(start, stop):
             centre = self.centre if view.centred else None
-            return pack(self.raw(start, stop), centre, view.scale, depth, parts)
+            rows = self._streamed(start, stop)
+            rows = rows.astype(self.dtype, copy=False)
+            return pack(rows, centre, view.scale, depth, parts)
 
         if not self.keep:
             return make(start, stop)
@@ -89,11 +95,24 @@ class Points:
             rows = rows.toarray()
         return cp.ascontiguousarray(cp.asarray(rows, dtype=self.dtype))
 
-    def _prepare(self, view, start, stop):
+    def _streamed(self, start, stop):
+        """Rows on the GPU, of main memory by way of an `Uploader` where they stay there.
+
+        In the dtype of the source, or the engine's where the source's is no float.
+        """
         rows = read(self.source, start, stop, self.name)
         if self.is_sparse:
             rows = rows.toarray()
-        rows = cp.asarray(rows if is_cupy(rows) else np.asarray(rows))
+        if is_cupy(rows):
+            return cp.ascontiguousarray(rows)
+        rows = np.asarray(rows)
+        dtype = rows.dtype if rows.dtype in (np.float32, np.float64) else self.dtype
+        if self.keep:
+            return cp.asarray(np.ascontiguousarray(rows, dtype=dtype))
+        return self.kept_once("uploader", Uploader)(rows, dtype)
+
+    def _prepare(self, view, start, stop):
+        rows = self._streamed(start, stop)
         d = self.shape[1]
         centre = self.centre if view.centred else None
         centre = cp.zeros(d) if centre is None else centre

@@ -173,15 +173,31 @@ def test_repeated_rows_in_far_clusters(d, length_scale, kernel):
     assert_near(op @ V, K @ V, K @ V, 3e-6)
 
 
+class Slices:
+    """An array that is read in slices, from main memory."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __getitem__(self, cut):
+        return self.array[cut]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
+@pytest.mark.parametrize("kernel", [RBF, Laplacian], ids=["products", "L1"])
 @pytest.mark.parametrize("d, budget", [(3, 50_000), (30, 200_000), (100, 500_000)])
-def test_data_in_parts(d, budget):
+def test_data_in_parts(d, budget, kernel, dtype):
     """X on the host and too large for the budget."""
     rng = np.random.default_rng(0)
-    X, V = (rng.normal(size=(3000, k)).astype("f") for k in (d, 2))
-    kernel = RBF(np.sqrt(d))
+    X = (10 * rng.normal(size=(5000, d))).astype(dtype)
+    V = rng.normal(size=(5000, 2)).astype("f" if dtype == "float32" else "d")
+    kernel = kernel(10.0 * np.sqrt(d))
     K = gram(kernel, X)
-    op = KernelOperator(kernel, X, device="cuda", memory_budget=budget)
-    assert_near(op @ V, K @ V, K @ abs(V), 3e-6)
+    for rows in (X, Slices(X)):
+        op = KernelOperator(kernel, rows, device="cuda", memory_budget=budget)
+        assert_near(op @ V, K @ V, K @ abs(V), 3e-6)
+        expected = np.log(K.sum(axis=1))
+        assert_near(op.row_logsumexp(), expected, 1 + abs(expected), 1e-5)
 
 
 @pytest.mark.parametrize("d", [3, 20, 100])
