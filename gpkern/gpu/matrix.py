@@ -278,6 +278,8 @@ class Matrix:
         V = cp.ascontiguousarray(cp.asarray(V, dtype=self.dtype))
         reducer = self._reducer(self.program, V.shape[1])
         if reducer is not None and V.size:
+            if reducer.halves(V.shape[1]) and self.Z.keep:
+                return reducer.symmetric_matmat(V, self.budget)
             return reducer.matmat(V, self.budget)
         same = self.program is None or self.program.is_symmetric
         halves = self.symmetric and self.given is None and same and self._by_product

@@ -96,7 +96,7 @@ class Points:
         return cp.ascontiguousarray(cp.asarray(rows, dtype=self.dtype))
 
     def _streamed(self, start, stop):
-        """Rows on the GPU, of main memory by way of an `Uploader` where they stay there.
+        """Rows on the GPU; those that stay in main memory by way of an `Uploader`.
 
         In the dtype of the source, or the engine's where the source's is no float.
         """

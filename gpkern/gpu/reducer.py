@@ -76,10 +76,10 @@ class Reducer:
             out *= weights[:, None]
         return out
 
-    def _panel(self, budget):
+    def _panel(self, budget, at_most=plans.LAUNCH_ROWS):
         """Rows that are worked on together, and memory for K of them."""
         width = -(-self.Z.shape[0] // plans.PADDING) * plans.PADDING
-        height = max(256, budget // (8 * width) // 256 * 256)
+        height = min(at_most, max(256, budget // (8 * width) // 256 * 256))
         return height, cp.zeros((min(height, self.X.shape[0]), width), np.float32)
 
     def keeps(self, parts):
@@ -103,20 +103,38 @@ class Reducer:
             total += (kept.T @ U[i0:i1])[:m]
         return total.astype(np.float32), U
 
+    def symmetric_matmat(self, V, budget):
+        """K(X, X) @ V: a panel of K, from the diagonal on, serves both of its sides."""
+        n = self.X.shape[0]
+        # Of sixteen panels a seventeenth of the work is done twice.
+        share = max(256, n // 16 // 256 * 256)
+        height, panel = self._panel(budget, share)
+        out, below = cp.empty((n, V.shape[1]), self.dtype), cp.zeros((n, V.shape[1]))
+        for i0, i1 in self._row_chunks(height):
+            rows, width = i1 - i0, -(-(n - i0) // plans.PADDING) * plans.PADDING
+            kept = panel.ravel()[: rows * width].reshape(rows, width)
+            self._rows_of_product(i0, i1, V, None, None, out, kept, start=i0)
+            below[i1:] += (kept.T @ V[i0:i1])[rows : n - i0]
+        out += below.astype(self.dtype)
+        return out
+
     def _rows_of_product(
-        self, i0, i1, V, targets, weights, out, kept=None, columns=None
+        self, i0, i1, V, targets, weights, out, kept=None, columns=None, start=0
     ):
-        """Some rows of `matmat`, of so many columns, into `out`; K into `kept`."""
+        """Some rows of `matmat` into `out`, and K into `kept`.
+
+        Of the first `columns` columns of V, and of K's columns from `start` on.
+        """
         c = columns or V.shape[1]
         most = plans.most_outputs(self.kind, self.shared)
         for first in range(0, c, most):
             count = min(most, c - first)
             plan = self._plan(count, False)
-            x = self._rows(plan, i0, i1)
-            parts = [
-                self._launch(plan, x, i0, i1, j0, j1, z, V, first, count, kept)
-                for j0, j1, z in self._column_chunks(plan)
-            ]
+            rows, operand = (self._rows(plan, i0, i1), i0, i1), (V, first, count)
+            parts = []
+            for z, j0, j1 in self._column_chunks(plan, start):
+                store = None if kept is None else kept[:, j0 - start :]
+                parts.append(self._launch(plan, rows, (z, j0, j1), operand, store))
             self._sum(parts, plan, i0, i1, first, count, targets, weights, out)
             kept = None
 
@@ -126,18 +144,18 @@ class Reducer:
         plan = self._plan(1, True)
         logw = log_weights.reshape(-1, 1)
         for i0, i1 in self._row_chunks(self.launch_rows):
-            x = self._rows(plan, i0, i1)
+            rows = self._rows(plan, i0, i1), i0, i1
             parts = [
-                self._launch(plan, x, i0, i1, j0, j1, z, logw, 0, 1)
-                for j0, j1, z in self._column_chunks(plan)
+                self._launch(plan, rows, columns, (logw, 0, 1))
+                for columns in self._column_chunks(plan)
             ]
             parts = parts[0] if len(parts) == 1 else cp.concatenate(parts)
             function = self._helper("logsumexp_parts")
-            rows = i1 - i0
+            n = i1 - i0
             function(
-                (-(-rows // 128),),
+                (-(-n // 128),),
                 (128,),
-                (parts, _i(parts.shape[0]), _i(parts.shape[1]), _i(rows), out[i0:i1]),
+                (parts, _i(parts.shape[0]), _i(parts.shape[1]), _i(n), out[i0:i1]),
             )
         return out
 
@@ -168,11 +186,11 @@ class Reducer:
         n, height = self.X.shape[0], self.X.chunk(limit)
         return [(i0, min(i0 + height, n)) for i0 in range(0, n, height)]
 
-    def _column_chunks(self, plan):
+    def _column_chunks(self, plan, start=0):
         m, width = self.Z.shape[0], self.Z.chunk(self.Z.shape[0])
-        for j0 in range(0, m, width):
+        for j0 in range(start, m, width):
             j1 = min(j0 + width, m)
-            yield j0, j1, self._columns(plan, j0, j1)
+            yield self._columns(plan, j0, j1), j0, j1
 
     def _rows(self, plan, i0, i1):
         if self.by_products:
@@ -231,8 +249,20 @@ class Reducer:
         slope = self.Z.kept_once(("slope", self.key), lambda: plans.slope(program))
         return slope * z.largest_norm > plans.SAFE_SLOPE
 
-    def _launch(self, plan, x, i0, i1, j0, j1, z, V, first, count, kept=None):
-        """Parts of one chunk of rows against one chunk of columns."""
+    def _launch(self, plan, rows, columns, operand, kept=None):
+        """Parts of one chunk of rows against one chunk of columns.
+
+        Parameters
+        ----------
+        plan : Plan
+        rows, columns : tuple
+            What the kernel reads of them, the first and the last.
+        operand : tuple
+            V, the first of its columns, and how many.
+        kept : array of shape (rows, at least columns), default=None
+            Where K goes.
+        """
+        (x, i0, i1), (z, j0, j1), (V, first, count) = rows, columns, operand
         n, m = i1 - i0, j1 - j0
         row_blocks, tiles = -(-n // plan.rows), -(-m // plan.columns)
         count_splits, each = plans.splits(
@@ -260,9 +290,8 @@ class Reducer:
             arguments += (self.params, x.rows, z.rows, _or_nothing(z.factor))
             given = None if self.given is None else self.given[i0:i1]
             arguments += (_or_nothing(diagonal), _or_nothing(given), out)
-            stored = None if kept is None else kept[:, j0:]
-            stride = 0 if kept is None else kept.shape[1]
-            arguments += (_or_nothing(stored), np.int64(stride))
+            stride = 0 if kept is None else kept.strides[0] // kept.itemsize
+            arguments += (_or_nothing(kept), np.int64(stride))
             arguments += (np.float32(self.form.fold), _i(n), _i(m), _i(d))
             arguments += (_i(i0 - j0), _i(-(-d // plan.macros["KS"])))
         else:
@@ -281,6 +310,15 @@ class Reducer:
             shared_mem=plan.shared_bytes,
         )
         return out
+
+    def halves(self, outputs):
+        """Whether `symmetric_matmat` is faster than `matmat`, for columns of V."""
+        if outputs > plans.most_outputs(self.kind, self.shared):
+            return False
+        mirrored = self.diagonal is not None and self.given is None
+        wide = self.parts == 2 and self.keeps(self.parts)
+        tall = self.X.shape[0] >= 4 * plans.PADDING
+        return mirrored and wide and tall and self.program.is_symmetric
 
     @property
     def _norm_factor(self):

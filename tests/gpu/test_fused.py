@@ -150,6 +150,18 @@ def test_kept_values(d, c, precision):
             assert_near(gradient, K.T @ expected, bound, 3e-3)
 
 
+@pytest.mark.parametrize("n", [1024, 1300, 5000])
+@pytest.mark.parametrize("c", [1, 3, 70])
+def test_half_of_one_sample(n, c):
+    """Wide rows: panels above the diagonal serve the rows below them too."""
+    X, _, _, V, _ = problem(n, 5, 300, c)
+    kernel = RBF(17.0) + WhiteKernel(0.3)
+    K = gram(kernel, X)
+    for budget in (2 << 20, 1 << 30):
+        op = KernelOperator(kernel, X, device="cuda", memory_budget=budget)
+        assert_near(op @ V, K @ V, abs(K) @ abs(V), 3e-6)
+
+
 @pytest.mark.parametrize("d", [3, 20, 100])
 def test_medium_precision(d):
     X, Z, V, *_ = problem(300, 500, d, 5)
