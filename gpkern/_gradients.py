@@ -79,6 +79,8 @@ def _by_rows(operator, slopes, weights, given):
     xp, matrix = operator.device.xp, operator.matrix_
     X, Z = (_dense(operator, side) for side in (matrix.X, matrix.Z))
     centre = 0.0 if matrix.Z.centre is None else matrix.Z.centre
+    if matrix.program.is_mixed:
+        raise TypeError("gradients are not defined for rows of points and scores")
     out = xp.zeros((operator.shape[0], X.shape[1]))
     for leaf, program in slopes:
         S = matrix.with_formula(program, given=given)

@@ -26,16 +26,27 @@ class View:
     centred : bool
     columns : bool
         Transposed, for loops that run along the samples: on a CPU in panels.
+    mix : tuple of float or None
+        How the two vectors that a row holds are combined.
     """
 
     scale: tuple | None = None
     centred: bool = False
     columns: bool = False
+    mix: tuple | None = None
 
     @classmethod
-    def of(cls, leaf, columns=False):
+    def of(cls, leaf, columns=False, centred=True):
         """How a leaf wants its rows."""
-        return cls(leaf.scale, leaf.metric in ("sqeuclidean", "l1"), columns)
+        centred = centred and leaf.metric in ("sqeuclidean", "l1")
+        return cls(leaf.scale, centred, columns, leaf.mix)
+
+    def mixed(self, rows):
+        """Rows, or their middle, as this view combines them; in float64."""
+        if self.mix is None:
+            return rows
+        half, (a, b) = rows.shape[-1] // 2, self.mix
+        return a * rows[..., :half].astype("f8") + b * rows[..., half:].astype("f8")
 
 
 def check_signs(leaf, rows):
@@ -111,11 +122,11 @@ class Points:
         rows, norms = self._kept[key]
         return rows[start:stop], norms[start:stop]
 
-    def norms(self, scale, start, stop):
-        """Squared norms of scaled rows."""
+    def norms(self, leaf, start, stop):
+        """Squared norms of rows as a leaf has them."""
         if self.is_sparse:
-            return self.csr(scale, start, stop)[1]
-        return self.rows(View(scale), start, stop)[1][: stop - start]
+            return self.csr(leaf.scale, start, stop)[1]
+        return self.rows(View.of(leaf, centred=False), start, stop)[1][: stop - start]
 
     def close_share(self, view, close, sample=128):
         """Share of pairs whose squared distance is below `close` times the norms."""
@@ -144,9 +155,9 @@ class Points:
 
     def _prepare(self, view, start, stop, size):
         """Rows ``start:stop`` in a view, the last repeated up to `size`."""
-        d = self.shape[1]
+        d = self.shape[1] if view.mix is None else self.shape[1] // 2
         shift = self.centre if view.centred and not self.is_sparse else None
-        shift = np.zeros(d) if shift is None else shift
+        shift = np.zeros(d) if shift is None else view.mixed(shift)
         factor = np.ones(d) if view.scale is None else 1.0 / np.array(view.scale)
         factor = np.broadcast_to(factor, d).copy()
         width = self.block.WIDTH if view.columns else 1
@@ -164,7 +175,7 @@ class Points:
             rows = rows.toarray() if self.is_sparse else np.asarray(rows)
             if rows.dtype not in (np.float32, np.float64):
                 rows = rows.astype(np.float64)
-            rows = np.ascontiguousarray(rows)
+            rows = np.ascontiguousarray(view.mixed(rows))
             cut = slice(a // width, b // width)
             pack(rows, shift, factor, out[cut], norms[cut])
 

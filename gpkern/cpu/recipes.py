@@ -44,11 +44,12 @@ class Recipe:
             i for i, v in enumerate(program.pair_leaves) if self._is_product(v)
         )
         close = dtype.type(CLOSE[dtype.name])
-        self.fixed = (X.shape[1], close, self.params)
+        self.fixed = (program.width(X.shape[1]), close, self.params)
 
     def _is_product(self, leaf):
         """Whether a leaf is computed from inner products."""
-        if leaf.metric != "sqeuclidean" or self.X.shape[1] <= DIRECT_COLUMNS:
+        width = self.program.width(self.X.shape[1])
+        if leaf.metric != "sqeuclidean" or width <= DIRECT_COLUMNS:
             return False
         close = CLOSE[self.dtype.name]
         return self.Z.close_share(self._view(leaf), close) <= MOST_CLOSE
@@ -77,7 +78,7 @@ class Recipe:
             if leaf.metric == "given_x":
                 singles[i] = self.given[i0:]
             elif leaf.is_left:
-                singles[i] = self.X.rows(View(leaf.scale), i0, i1)[1]
+                singles[i] = self.X.rows(View.of(leaf), i0, i1)[1]
         return pairs, singles
 
     def columns(self, j0, j1):
@@ -90,7 +91,7 @@ class Recipe:
         singles = {}
         for i, leaf in enumerate(self.program.row_leaves):
             if not leaf.is_left:
-                view = View(leaf.scale, columns=True)
+                view = View.of(leaf, columns=True)
                 _, singles[i], skip = self.Z.panels(view, j0, j1)
         if not pairs and not singles:
             skip = j0 % self.Z.block.WIDTH if self.Z.keep else 0
@@ -108,8 +109,7 @@ class Recipe:
         return (*out, *self.fixed)
 
     def _view(self, leaf, columns=False):
-        centred = self.centred and leaf.metric in ("sqeuclidean", "l1")
-        return View(leaf.scale, centred, columns)
+        return View.of(leaf, columns, self.centred)
 
     def tile(self, out, i0, i1, j0, j1):
         """Write entries ``[i0:i1, j0:j1]`` to `out`."""
@@ -125,7 +125,7 @@ class Recipe:
 def _diagonal(recipe, lo, hi):
     given = 0.0 if recipe.given is None else recipe.given[lo:hi].astype(np.float64)
     return recipe.program.diagonal(
-        hi - lo, lambda scale: recipe.X.norms(scale, lo, hi), given
+        hi - lo, lambda leaf: recipe.X.norms(leaf, lo, hi), given
     )
 
 
@@ -133,6 +133,8 @@ class SparseRecipe:
     """Tiles of a program's kernel where a side is sparse."""
 
     def __init__(self, X, Z, program, dtype, given=None):
+        if program.is_mixed:
+            raise TypeError("rows of points and scores must be dense: X.toarray()")
         self.X, self.Z, self.program, self.dtype = X, Z, program, dtype
         self.given = given
         self.params = program.params.astype(dtype)
@@ -170,7 +172,7 @@ class SparseRecipe:
                 arguments.append(self.given[i0:i1])
                 continue
             side, span = (self.X, (i0, i1)) if leaf.is_left else (self.Z, (j0, j1))
-            norms = side.norms(leaf.scale, *span)
+            norms = side.norms(leaf, *span)
             arguments.append(norms.astype(self.dtype, copy=False))
         self.apply(*arguments, self.params, out)
 

@@ -132,7 +132,7 @@ class Matrix:
         capability = compiler.properties(self.device_id)[2]
         kind = plans.kind_of(
             program,
-            self.X.shape[1],
+            program.width(self.X.shape[1]),
             capability,
             self.dtype.name,
             self.precision,
@@ -243,7 +243,7 @@ class Matrix:
                 arguments.append(self.given[i0:i1])
                 continue
             side, span = (self.X, (i0, i1)) if leaf.is_left else (self.Z, (j0, j1))
-            arguments.append(side.take(View(leaf.scale), *span)[1])
+            arguments.append(side.take(View.of(leaf), *span)[1])
         return kinds, tuple(arguments)
 
     def _opaque_rows(self, points, start, stop):
@@ -253,8 +253,9 @@ class Matrix:
 
     def _kind(self, leaf):
         """Whether a leaf comes from a matrix product or from differences."""
+        width = self.X.shape[1] // (1 if leaf.mix is None else 2)
         by_product = leaf.metric == "dot" or (
-            leaf.metric == "sqeuclidean" and self.X.shape[1] > DIRECT_COLUMNS
+            leaf.metric == "sqeuclidean" and width > DIRECT_COLUMNS
         )
         return "product" if by_product else "direct"
 
@@ -411,6 +412,9 @@ class Matrix:
             out[i0:i1] = cp.diagonal(self.tile(i0, i1, i0, i1))
         return out
 
+    def _norms(self, leaf, lo, hi):
+        return self.X.take(View.of(leaf, centred=False), lo, hi)[1]
+
     def _diagonal(self, lo, hi, program=None):
         if self.opaque is not None:
             rows = self._opaque_rows(self.X, lo, hi)
@@ -419,6 +423,6 @@ class Matrix:
         given = 0.0 if self.given is None else self.given[lo:hi].astype(np.float64)
         return cp.asarray(
             (program or self.program).diagonal(
-                hi - lo, lambda scale: self.X.take(View(scale), lo, hi)[1], given
+                hi - lo, lambda leaf: self._norms(leaf, lo, hi), given
             )
         )

@@ -98,7 +98,7 @@ def kind_of(program, d, capability, dtype="float32", precision="high", outputs=1
         v.metric == "given_x" or (leaf.metric == "dot" and v.scale == leaf.scale)
         for v in program.row_leaves
     )
-    single = dtype == "float32" and precision != "highest"
+    single = dtype == "float32" and precision != "highest" and not program.is_mixed
     if single and leaves == 1 and products and norms:
         return "wgmma" if capability == 90 and d >= WGMMA_COLUMNS else "mma"
     passes = -(-outputs // most_outputs("wide", 0))

@@ -112,10 +112,10 @@ class Points:
         return self.kept_once("uploader", Uploader)(rows, dtype)
 
     def _prepare(self, view, start, stop):
-        rows = self._streamed(start, stop)
-        d = self.shape[1]
+        rows = cp.ascontiguousarray(view.mixed(self._streamed(start, stop)))
+        d = rows.shape[1]
         centre = self.centre if view.centred else None
-        centre = cp.zeros(d) if centre is None else centre
+        centre = cp.zeros(d) if centre is None else view.mixed(centre)
         factor = cp.ones(d)
         if view.scale is not None:
             factor = cp.asarray(1.0 / np.array(view.scale))

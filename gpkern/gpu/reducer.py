@@ -39,6 +39,7 @@ class Reducer:
     def __init__(self, program, X, Z, kind, parts, diagonal, launch_rows, given=None):
         self.given = given
         self.program, self.X, self.Z, self.kind = program, X, Z, kind
+        self.width = program.width(X.shape[1])
         self.dtype, self.by_products = np.dtype(X.dtype), kind in ("mma", "wgmma")
         self.parts, self.diagonal, self.launch_rows = parts, diagonal, launch_rows
         self.processors, self.shared, _ = compiler.properties(
@@ -48,7 +49,7 @@ class Reducer:
         self.form, self.params = Z.kept_once(("numbers", self.key), self._numbers)
 
     def _numbers(self):
-        form = fast.lowered(self.program, self.X.shape[1])
+        form = fast.lowered(self.program, self.width)
         return form, cp.asarray(np.append(form.params, 0.0).astype(self.dtype))
 
     # -------------------------------------------------------------- the reductions
@@ -166,7 +167,7 @@ class Reducer:
         return compiler.function(sources.complete("operands.cu"), name, T=ctype)
 
     def _plan(self, outputs, logsumexp):
-        d, dtype = self.X.shape[1], self.dtype.name
+        d, dtype = self.width, self.dtype.name
         leaves, alone = len(self.program.pair_leaves), len(self.program.row_leaves)
         if self.kind == "direct":
             return plans.plan_direct(d * leaves + alone, outputs, logsumexp, dtype)
@@ -217,7 +218,7 @@ class Reducer:
 
     def _as_columns(self, side, left, start, stop):
         """All that the kernel reads of one side: shape (numbers, stop - start)."""
-        found, n, d = [], stop - start, self.X.shape[1]
+        found, n, d = [], stop - start, self.width
         for leaf in self.program.pair_leaves:
             columns, _ = side.take(View.of(leaf, columns=True), start, stop)
             check_signs(leaf, columns)
@@ -233,7 +234,7 @@ class Reducer:
             elif leaf.metric == "given_x":
                 found.append(self.given[None, start:stop])
             else:
-                found.append(side.take(View(leaf.scale), start, stop)[1][None, :])
+                found.append(side.take(View.of(leaf), start, stop)[1][None, :])
         out = found[0] if len(found) == 1 else cp.concatenate(found)
         return cp.ascontiguousarray(out)
 
@@ -280,7 +281,7 @@ class Reducer:
         operand = self._lay_out(
             plan, V[j0:j1], first, count, z, tiles, width, logsumexp
         )
-        d = self.X.shape[1]
+        d = self.width
         source = sources.reduction(
             self.kind, self.program, self.form, d, plan.columns, self.dtype.name
         )

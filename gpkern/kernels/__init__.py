@@ -24,6 +24,7 @@ from .pair import Pair, states
 from .program import Program
 from .radial import AdditiveChi2, Chi2, InverseMultiquadric, Laplacian
 from .resolve import KERNEL_NAMES, from_name, median_distance, resolve_kernel
+from .stein import SteinKernel
 
 __all__ = [
     "KERNEL_NAMES",
@@ -45,6 +46,7 @@ __all__ = [
     "Program",
     "RationalQuadratic",
     "Sigmoid",
+    "SteinKernel",
     "Sum",
     "WhiteKernel",
     "from_name",

@@ -71,7 +71,7 @@ class FormulaKernel(Kernel):
         X = np.atleast_2d(np.asarray(X, dtype=np.float64))
         return Program.of_formula(self._expression()).diagonal(
             len(X),
-            lambda scale: np.square(X if scale is None else X / np.array(scale)).sum(1),
+            lambda leaf: np.square(_as_leaf_has_it(leaf, X)).sum(1),
         )
 
     def __call__(self, X, Y=None, eval_gradient=False):
@@ -129,12 +129,19 @@ def dense(expr, X, Z, same=0.0):
     return np.array(np.broadcast_to(out, (len(X), len(Z))), dtype=np.float64)
 
 
+def _as_leaf_has_it(leaf, X):
+    """Rows combined and scaled."""
+    if leaf.mix is not None:
+        half = X.shape[1] // 2
+        X = leaf.mix[0] * X[:, :half] + leaf.mix[1] * X[:, half:]
+    leaf.check_columns(X.shape[1])
+    return X if leaf.scale is None else X / np.array(leaf.scale)
+
+
 def _leaf_matrix(leaf, X, Z, same):
     if leaf.metric == "same":
         return same
-    leaf.check_columns(X.shape[1])
-    if leaf.scale is not None:
-        X, Z = X / np.array(leaf.scale), Z / np.array(leaf.scale)
+    X, Z = _as_leaf_has_it(leaf, X), _as_leaf_has_it(leaf, Z)
     match leaf.metric:
         case "sqeuclidean":
             return cdist(X, Z, "sqeuclidean")

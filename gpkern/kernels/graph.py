@@ -124,11 +124,15 @@ class Leaf:
         Length scale of each column, by which the rows are divided first.
     owner : str
         The hyperparameter that holds `scale`; empty when there is none.
+    mix : tuple of float or None
+        Of rows that hold two vectors one after the other: the combination (a, b) of
+        them, ``a * first + b * second``, that the quantity is one of.
     """
 
     metric: str
     scale: tuple | None = None
     owner: str = ""
+    mix: tuple | None = None
 
     @property
     def is_pairwise(self):
@@ -158,9 +162,14 @@ def hyper(name, value):
     return Expr("hyper", (), (name, float(value)))
 
 
-def leaf(metric, scale=None, owner=""):
+def leaf(metric, scale=None, owner="", mix=None):
     """A quantity of the pair; see `Leaf`."""
-    return Expr("leaf", (), Leaf(metric, scale, owner))
+    return leaf_node(Leaf(metric, scale, owner, mix))
+
+
+def leaf_node(value):
+    """The node of a `Leaf`."""
+    return Expr("leaf", (), value)
 
 
 def as_expr(x):

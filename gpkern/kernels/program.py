@@ -8,7 +8,7 @@ serves every value of the hyperparameters.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -52,7 +52,7 @@ class Program:
     @classmethod
     def of_leaf(cls, leaf):
         """Program of one quantity of a pair, as if it were a kernel."""
-        node = ex.leaf(leaf.metric, leaf.scale, leaf.owner)
+        node = ex.leaf_node(leaf)
         return cls(node, node)
 
     @cached_property
@@ -75,9 +75,7 @@ class Program:
             return self
         other = {"norm_x": "norm_z", "norm_z": "norm_x"}
         swap = {
-            ex.leaf(v.metric, v.scale, v.owner): ex.leaf(
-                other[v.metric], v.scale, v.owner
-            )
+            ex.leaf_node(v): ex.leaf_node(replace(v, metric=other[v.metric]))
             for v in self.row_leaves
         }
         exprs = self.expr, self.diagonal_expr
@@ -120,7 +118,7 @@ class Program:
         out, soft = [], self.softmax
         for leaf in self.pair_leaves + self.row_leaves:
             if leaf.metric != "norm_z":
-                node = ex.leaf(leaf.metric, leaf.scale, leaf.owner)
+                node = ex.leaf_node(leaf)
                 exprs = (self.expr, soft.expr), (self.diagonal_expr, soft.diagonal_expr)
                 out.append((leaf, Program(*(of(e, node, s) for e, s in exprs))))
         return tuple(out)
@@ -168,12 +166,34 @@ class Program:
     def leaf_key(self):
         """Equal for two programs that need the same rows."""
         leaves = self.pair_leaves + self.row_leaves
-        return tuple((v.metric, v.scale) for v in leaves)
+        return tuple((v.metric, v.scale, v.mix) for v in leaves)
 
     def check_columns(self, n_features):
         """ValueError unless every length scale fits data of so many columns."""
+        width = self.width(n_features)
         for leaf in self.pair_leaves + self.row_leaves:
-            leaf.check_columns(n_features)
+            leaf.check_columns(width)
+
+    @property
+    def is_mixed(self):
+        """Whether rows hold two vectors, which the leaves combine."""
+        return any(v.mix is not None for v in self.pair_leaves + self.row_leaves)
+
+    def width(self, n_features):
+        """Numbers of a row that a pairwise quantity is made from."""
+        if not self.is_mixed:
+            return n_features
+        if any(v.mix is None for v in self.pair_leaves):
+            raise ValueError(
+                "a kernel of rows that hold a point and its score does not combine "
+                "with one of plain rows"
+            )
+        if n_features % 2:
+            raise ValueError(
+                f"rows must hold a point and its score, one after the other; they have "
+                f"{n_features} columns, an odd number"
+            )
+        return n_features // 2
 
     def diagonal(self, n, self_dots, given=0.0):
         """k(x, x) for each of `n` rows, float64.
@@ -182,8 +202,8 @@ class Program:
         ----------
         n : int
         self_dots : callable
-            ``self_dots(scale)``: squared norm of each (scaled) row; called only when
-            the diagonal depends on the row.
+            ``self_dots(leaf)``: squared norm of each row as the leaf has it; called
+            only when the diagonal depends on the row.
         given : array of shape (n,), default=0
             What comes with the call, where the formula has a place for it.
         """
@@ -192,7 +212,7 @@ class Program:
             if v.metric == "given_x":
                 values[v] = given
             elif v.metric not in _AT_ZERO:
-                values[v] = self_dots(v.scale)
+                values[v] = self_dots(v)
         out = ex.evaluate(self.diagonal_expr, values)
         return out if getattr(out, "shape", ()) else np.full(n, out)
 

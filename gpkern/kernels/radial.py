@@ -22,13 +22,17 @@ def _(kernel, pair):
     nu = pair.number("nu", positive=True, infinite=True)
     if nu > 1e15:  # where the limit differs by less than rounding
         return ex.exp(-0.5 * r2)
+    return matern_of(nu, ex.sqrt(r2) * math.sqrt(2.0 * nu))
+
+
+def matern_of(nu, z):
+    """Matern correlation of order nu at z = sqrt(2 nu) times the scaled distance."""
     order = nu - 0.5
     if order != int(order) or order > 8:
-        return ex.matern(nu, ex.sqrt(2.0 * nu * r2))
-    # Half-integer order: exp(-t) times a polynomial in t = sqrt(2 nu) r.
-    p, t = int(order), ex.sqrt(r2) * math.sqrt(2.0 * nu)
-    polynomial = ex.literal(0.0)
-    for i in range(p, -1, -1):  # Horner, Rasmussen & Williams eq. 4.16
+        return ex.matern(nu, z)
+    # exp(-z) times a polynomial: Rasmussen & Williams (2006), eq. 4.16, by Horner.
+    p, polynomial = int(order), ex.literal(0.0)
+    for i in range(p, -1, -1):
         c = (
             math.factorial(p)
             / math.factorial(2 * p)
@@ -36,8 +40,8 @@ def _(kernel, pair):
             / (math.factorial(i) * math.factorial(p - i))
             * 2.0**i
         )
-        polynomial = polynomial * t + c if i < p else ex.literal(c)
-    return polynomial * ex.exp(-t)
+        polynomial = polynomial * z + c if i < p else ex.literal(c)
+    return polynomial * ex.exp(-z)
 
 
 @states(skk.RationalQuadratic)

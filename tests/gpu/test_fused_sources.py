@@ -17,6 +17,7 @@ from gpkern.kernels import (
     Polynomial,
     Program,
     RationalQuadratic,
+    SteinKernel,
 )
 
 _spec = importlib.util.spec_from_file_location(
@@ -96,8 +97,9 @@ def test_formulas_compile(case):
         Laplacian(3.0),
         RBF([1.0] * 20) + RBF([2.0] * 20) * Laplacian(2.0),
         Cosine() * RBF([3.0] * 20),
+        SteinKernel(InverseMultiquadric(2.0), 20),
     ],
-    ids=["L1", "three leaves", "with norms"],
+    ids=["L1", "three leaves", "with norms", "points and scores"],
 )
 def test_ordinary_arithmetic_compiles(kernel, outputs, logsumexp, dtype):
     program = Program.of(kernel)
