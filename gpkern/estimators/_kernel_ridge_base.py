@@ -41,7 +41,6 @@ class _Ridge(BaseEstimator):
         **CENTERS,
         **RUN,
         "kernel": [*KERNEL["kernel"], StrOptions({"precomputed"})],
-        "n_centers": [*CENTERS["n_centers"], "sparse matrix"],
         "alpha": [Interval(Real, 0, None, closed="left"), "array-like"],
         "solver": [StrOptions({"auto", "cholesky", "pcg"})],
         "tol": [Interval(Real, 0, None, closed="neither"), None],

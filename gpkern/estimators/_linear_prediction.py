@@ -68,6 +68,8 @@ def choose_centers(estimator, kernel, data, device, random_state):
     if np.ndim(wanted):
         given = _given_centers(wanted, data.shape[1])
         return device.put(given.astype(data.dtype, copy=False))
+    if isinstance(wanted, bool):
+        raise ValueError(f"n_centers={wanted} must be a number or an array of centers")
     is_count = isinstance(wanted, Integral)
     count = int(wanted) if is_count else max(1, round(wanted * n))
     if not 1 <= count <= n:

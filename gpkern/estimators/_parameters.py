@@ -27,6 +27,7 @@ CENTERS = {
         AT_LEAST_ONE,
         Interval(Real, 0, 1, closed="right"),
         "array-like",
+        "sparse matrix",
         None,
     ],
     "center_sampling": [StrOptions({"uniform", "leverage"})],

@@ -114,31 +114,20 @@ def resolve_kernel(
     Kernel or MatrixCallable or RowCallable
     """
     _check_is_no_class(kernel)
-    numeric_gamma = gamma is not None and not isinstance(gamma, str)
     if isinstance(kernel, str):
         if kernel_params:
             raise ValueError(
                 "kernel_params belongs to kernels given as a callable; for a kernel "
                 "given by name set gamma, degree or coef0"
             )
-        params = {"degree": degree, "coef0": coef0}
         if length_scale is not None:
-            if numeric_gamma:
-                raise ValueError(
-                    "gamma and length_scale are two names for one number: give one"
-                )
-            length = _length(length_scale, X, random_state)
-            if kernel not in ("rbf", "laplacian"):
-                raise ValueError(
-                    f"kernel={kernel!r} has no length_scale; set gamma instead"
-                )
-            return RBF(length) if kernel == "rbf" else Laplacian(length)
-        params["gamma"] = (
-            _gamma(gamma, X) if kernel != "chi2" else (gamma if numeric_gamma else None)
-        )
+            return _named_of_length(kernel, gamma, length_scale, X, random_state)
+        if kernel == "chi2":  # its gamma is no inverse square of a length
+            gamma = gamma if _is_number(gamma) else None
+        params = {"gamma": _gamma(gamma, X), "degree": degree, "coef0": coef0}
         return from_name(kernel, n_features=X.shape[1], **params)
     if isinstance(kernel, Kernel):
-        if numeric_gamma:
+        if _is_number(gamma):
             raise ValueError(
                 "gamma belongs to kernels given by name; a kernel object holds its "
                 "own parameters (use length_scale, or set it in the object)"
@@ -153,6 +142,22 @@ def resolve_kernel(
     raise TypeError(
         f"kernel must be a name, a kernel object or a callable, not {kernel!r}"
     )
+
+
+def _is_number(gamma):
+    return gamma is not None and not isinstance(gamma, str)
+
+
+def _named_of_length(kernel, gamma, length_scale, X, random_state):
+    """Kernel by name, with a length scale in the place of gamma."""
+    if _is_number(gamma):
+        raise ValueError(
+            "gamma and length_scale are two names for one number: give one"
+        )
+    length = _length(length_scale, X, random_state)
+    if kernel not in ("rbf", "laplacian"):
+        raise ValueError(f"kernel={kernel!r} has no length_scale; set gamma instead")
+    return RBF(length) if kernel == "rbf" else Laplacian(length)
 
 
 def as_kernel(kernel):
