@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import resources
+from .sources import read
 
 _OPS = {
     "add": "{0} + {1}",
@@ -73,23 +72,8 @@ def _leaf(i, leaf, kind):
     )
 
 
-@cache
 def _header():
-    return resources.files(__package__).joinpath("cuda", "math.cuh").read_text()
-
-
-_HALVES = """
-__device__ __forceinline__ unsigned short half_of(float x) {
-  unsigned short h;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
-  return h;
-}
-__device__ __forceinline__ float float_of(unsigned short h) {
-  float x;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h));
-  return x;
-}
-"""
+    return read("math.cuh")
 
 
 def tile_source(program, dtype, kinds, halves=False):
@@ -133,7 +117,7 @@ def tile_source(program, dtype, kinds, halves=False):
     close = "1e-3f" if dtype == "float32" else "1e-9"
     return f"""typedef {CTYPES[dtype]} T;
 #define CLOSE T({close})
-{_header()}{_HALVES if halves else ""}
+{_header()}{read("half.cuh") if halves else ""}
 {element(program)}
 extern "C" __global__ void kernel_tile(
     {", ".join(arguments)}) {{

@@ -53,6 +53,14 @@ def moved(array, device_id):
     return out
 
 
+def _weighted_residual(product, targets, weights):
+    if targets is not None:
+        product -= cp.asarray(targets, dtype=product.dtype)
+    if weights is not None:
+        product *= cp.asarray(weights, dtype=product.dtype)[:, None]
+    return product
+
+
 class ShardedMatrix:
     """K(X, Z) on several GPUs; see `gpkern.gpu.matrix.Matrix`.
 
@@ -186,11 +194,7 @@ class ShardedMatrix:
 
     def normal_matmat(self, V, targets=None, weights=None, gradient_precision=None):
         """``K.T @ U`` and ``U = weights * (K @ V - targets)``."""
-        U = self.matmat(V)
-        if targets is not None:
-            U -= cp.asarray(targets, dtype=self.dtype)
-        if weights is not None:
-            U *= cp.asarray(weights, dtype=self.dtype)[:, None]
+        U = _weighted_residual(self.matmat(V), targets, weights)
         back = self.with_precision(gradient_precision or self.precision)
         back.__dict__["symmetric"] = self.symmetric
         return back.transposed().matmat(U), U
@@ -283,11 +287,7 @@ class Transposed:
 
     def normal_matmat(self, V, targets=None, weights=None, gradient_precision=None):
         """``K @ U`` and ``U = weights * (K.T @ V - targets)``."""
-        U = self.matmat(V)
-        if targets is not None:
-            U -= cp.asarray(targets, dtype=self.dtype)
-        if weights is not None:
-            U *= cp.asarray(weights, dtype=self.dtype)[:, None]
+        U = _weighted_residual(self.matmat(V), targets, weights)
         return self.matrix.matmat(U), U
 
     def logsumexp(self, log_weights=None):

@@ -97,7 +97,7 @@ def test_formulas_compile(case):
         Laplacian(3.0),
         RBF([1.0] * 20) + RBF([2.0] * 20) * Laplacian(2.0),
         Cosine() * RBF([3.0] * 20),
-        SteinKernel(InverseMultiquadric(2.0), 20),
+        SteinKernel(InverseMultiquadric(2.0), 10),
     ],
     ids=["L1", "three leaves", "with norms", "points and scores"],
 )
@@ -105,7 +105,8 @@ def test_ordinary_arithmetic_compiles(kernel, outputs, logsumexp, dtype):
     program = Program.of(kernel)
     program = program.log if logsumexp else program
     options = {"dtype": dtype, "logsumexp": logsumexp}
-    text, plan = completed(program, 20, outputs, 80, **options)
+    d = program.width(20)
+    text, plan = completed(program, d, outputs, 80, **options)
     assert plan.kind == "wide"
     assert len(compile_cuda(text, "sm_80")[1]) > 0
 
