@@ -73,6 +73,7 @@ class Plan:
     parts_per_split: int = 1
 
 
+@lru_cache(maxsize=1024)
 def kind_of(program, d, capability, dtype="float32", precision="high", outputs=1):
     """The kernel for a formula on d columns, or None: tiles must do.
 
@@ -170,6 +171,7 @@ def plan(kind, d, outputs, parts, logsumexp, exact, shared_limit):
     return Plan(kind, rows, columns, macros, threads, shared, blocks, columns // wn)
 
 
+@lru_cache(maxsize=256)
 def plan_direct(dim, outputs, logsumexp, dtype="float32"):
     """Sizes for few columns: `dim` is all that PAIR reads of a row."""
     c = _outputs(outputs, logsumexp)
@@ -185,6 +187,7 @@ def plan_direct(dim, outputs, logsumexp, dtype="float32"):
     return Plan("direct", 16 * tm, 16 * tn, macros, 256, 0, blocks)
 
 
+@lru_cache(maxsize=256)
 def plan_wide(leaves, outputs, logsumexp, dtype="float32"):
     """Sizes for a formula of so many leaves by ordinary arithmetic."""
     c = _outputs(outputs, logsumexp)

@@ -274,7 +274,6 @@ class Reducer:
         diagonal = None
         if self.diagonal is not None and i0 < j1 and j0 < i1:
             diagonal = self.diagonal[i0:i1]
-        macros = plan.macros | {"DIAGONAL": int(diagonal is not None)}
         width = plan.macros.get("C") or max(1, 8 * plan.macros["CG"])
         shape = (count_splits * plan.parts_per_split, padded, 2 if logsumexp else width)
         out = cp.empty(shape)
@@ -282,11 +281,7 @@ class Reducer:
             plan, V[j0:j1], first, count, z, tiles, width, logsumexp
         )
         d = self.width
-        source = sources.reduction(
-            self.kind, self.program, self.form, d, plan.columns, self.dtype.name
-        )
         if self.by_products:
-            macros["STORE"] = int(kept is not None)
             arguments = (x.data, z.data, x.norms, operand, x.scale, z.scale)
             arguments += (self.params, x.rows, z.rows, _or_nothing(z.factor))
             given = None if self.given is None else self.given[i0:i1]
@@ -300,10 +295,7 @@ class Reducer:
             size = np.int64(x.shape[1]) if direct else _i(-(-d // plan.macros["KS"]))
             arguments = (x, z, operand, self.params, _or_nothing(diagonal), out)
             arguments += (_i(n), size, _i(i0 - j0))
-        function = compiler.function(source, "reduce", **macros)
-        if plan.shared_bytes > 48 << 10:
-            function.max_dynamic_shared_size_bytes = plan.shared_bytes
-            function.preferred_shared_memory_carveout = 100
+        function = self._function(plan, diagonal is not None, kept is not None)
         function(
             (row_blocks, count_splits),
             (plan.threads,),
@@ -311,6 +303,30 @@ class Reducer:
             shared_mem=plan.shared_bytes,
         )
         return out
+
+    def _function(self, plan, diagonal, store):
+        """The compiled kernel, looked for once for each set of options."""
+
+        def make():
+            macros = plan.macros | {"DIAGONAL": int(diagonal)}
+            if self.by_products:
+                macros["STORE"] = int(store)
+            source = sources.reduction(
+                self.kind,
+                self.program,
+                self.form,
+                self.width,
+                plan.columns,
+                self.dtype.name,
+            )
+            function = compiler.function(source, "reduce", **macros)
+            if plan.shared_bytes > 48 << 10:
+                function.max_dynamic_shared_size_bytes = plan.shared_bytes
+                function.preferred_shared_memory_carveout = 100
+            return function
+
+        key = ("function", self.kind, self.key, plan, diagonal, store)
+        return self.Z.kept_once(key, make)
 
     def halves(self, outputs):
         """Whether `symmetric_matmat` is faster than `matmat`, for columns of V."""
