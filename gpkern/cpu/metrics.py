@@ -11,11 +11,50 @@ loop = njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
 
 
 @loop
-def distances_from_sparse(G, nx, nz):
-    """Inner products -> squared distances, in place, never negative."""
+def distances_from_sparse(G, nx, nz, close):
+    """Inner products -> squared distances, in place, never negative.
+
+    Returns how many are below `close` times the norms.
+    """
+    count = 0
     for i in range(G.shape[0]):
         for j in range(G.shape[1]):
-            G[i, j] = max(nx[i] + nz[j] - (G[i, j] + G[i, j]), 0.0)
+            norms = nx[i] + nz[j]
+            G[i, j] = max(norms - (G[i, j] + G[i, j]), 0.0)
+            count += np.int64(G[i, j] < close * norms)
+    return count
+
+
+@loop
+def close_distances(G, nx, nz, close, x, z):
+    """Distances far below the norms again, from the rows.
+
+    Parameters
+    ----------
+    G, nx, nz, close
+        Of `distances_from_sparse`, after it.
+    x, z : tuple of (data, indices, indptr)
+        CSR rows whose indices are sorted.
+    """
+    xd, xi, xp = x
+    zd, zi, zp = z
+    for i in range(G.shape[0]):
+        for j in range(G.shape[1]):
+            if G[i, j] >= close * (nx[i] + nz[j]):
+                continue
+            a, b, total = xp[i], zp[j], 0.0
+            while a < xp[i + 1] or b < zp[j + 1]:
+                left = xi[a] if a < xp[i + 1] else np.int64(1) << 62
+                right = zi[b] if b < zp[j + 1] else np.int64(1) << 62
+                t = 0.0
+                if left <= right:
+                    t += xd[a]
+                    a += 1
+                if right <= left:
+                    t -= zd[b]
+                    b += 1
+                total += t * t
+            G[i, j] = total
 
 
 # Not all of fast-math: it would drop the comparisons with infinity, and NaN.

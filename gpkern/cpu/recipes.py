@@ -15,8 +15,6 @@ from .points import View, check_signs, read
 DIRECT_COLUMNS = 32
 # A squared distance below this share of the norms is recomputed from differences.
 CLOSE = {"float32": 1e-3, "float64": 1e-9}
-# Pairs of sparse rows whose differences are taken together.
-CLOSE_PAIRS = 4096
 # With more pairs as close as that, differences from the start are faster.
 MOST_CLOSE = 0.003
 
@@ -189,22 +187,11 @@ class SparseRecipe:
             product = product.toarray()
         product = np.ascontiguousarray(product, dtype=np.float64)
         if leaf.metric == "sqeuclidean":
-            metrics.distances_from_sparse(product, nx, nz)
-            self._differences(x, z, nx, nz, product)
+            close = CLOSE["float64"]
+            if metrics.distances_from_sparse(product, nx, nz, close):
+                x, z = _as_csr(x), _as_csr(z)
+                metrics.close_distances(product, nx, nz, close, x, z)
         out[...] = product
-
-    def _differences(self, x, z, nx, nz, distances):
-        """Compute distances far below the norms again, from the rows."""
-        close = distances < CLOSE["float64"] * (nx[:, None] + nz)
-        rows, columns = np.nonzero(close)
-        for a in range(0, len(rows), CLOSE_PAIRS):
-            i, j = rows[a : a + CLOSE_PAIRS], columns[a : a + CLOSE_PAIRS]
-            difference = x[i] - z[j]
-            if sparse.issparse(difference):
-                square = difference.multiply(difference).sum(axis=1)
-            else:
-                square = np.square(np.asarray(difference)).sum(axis=1)
-            distances[i, j] = np.asarray(square).ravel()
 
     def _rows(self, side, scale, start, stop):
         if side.is_sparse:
@@ -218,6 +205,14 @@ class SparseRecipe:
     def diagonal(self, lo, hi):
         """k(x, x) of rows ``lo:hi``."""
         return _diagonal(self, lo, hi)
+
+
+def _as_csr(rows):
+    """Numbers, columns and ends of sparse or dense rows, columns in order."""
+    rows = sparse.csr_array(rows)
+    if not rows.has_sorted_indices:
+        rows = rows.sorted_indices()
+    return rows.data, rows.indices.astype(np.int64), rows.indptr.astype(np.int64)
 
 
 class OpaqueRecipe:

@@ -111,7 +111,7 @@ def test_kept_rows_are_prepared_once(data, kernel, monkeypatch):
             return own(self, view, start, stop, *rest)
 
         monkeypatch.setattr(Points, name, counted)
-    X, Z = np.ones((3000, D)), np.ones((1000, D))
+    X, Z = np.ones((1500, D)), np.ones((600, D))
     X, Z = (sparse.csr_array(X) if "csr" in data else X), Z
     Z = sparse.csr_array(Z) if data == "csr" else Z
     for use in (

@@ -48,7 +48,10 @@ def test_program_diagonal(case, rng):
     X = case.data(rng, 9, 5)
     X[4] = 0.0
     got = gk.Program.of(case.make(5)).diagonal(
-        9, lambda scale: np.square(X if scale is None else X / np.array(scale)).sum(1)
+        9,
+        lambda leaf: np.square(
+            X if leaf.scale is None else X / np.array(leaf.scale)
+        ).sum(1),
     )
     assert got.shape == (9,)
     assert_allclose(got, np.diag(case.matrix(X)), rtol=1e-12)

@@ -1,0 +1,84 @@
+"""Coresets: greedy removal and exchanges against brute force."""
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from gpkern import KernelOperator
+from gpkern.algorithms import coresets
+from gpkern.algorithms.coresets import block, exchange, objective, without_worst
+from gpkern.kernels import RBF
+
+
+def problem(n, d=2):
+    X = np.random.default_rng(0).normal(size=(n, d))
+    K = RBF(1.0)(X)
+    return X, K, K.mean(axis=1)
+
+
+def value(K, mu, rows):
+    return objective(K[np.ix_(rows, rows)], mu[rows])
+
+
+def test_objective_is_the_squared_distance_of_means():
+    _, K, mu = problem(50)
+    rows = np.arange(7)
+    w = np.full(50, -1 / 50)
+    w[rows] += 1 / 7
+    assert value(K, mu, rows) + mu.mean() == pytest.approx(w @ K @ w)
+
+
+def test_block(asarray, host):
+    X, K, _ = problem(40)
+    rows = np.array([3, 17, 4])
+    op = KernelOperator(RBF(1.0), asarray(X))
+    assert_allclose(block(op, rows), K[np.ix_(rows, rows)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 4, 9, 10])
+def test_removal(size):
+    """Each removal is the best of its turn."""
+    _, K, mu = problem(10)
+    rows = np.arange(10)
+    while len(rows) > size:
+        rows = min(
+            (np.delete(rows, i) for i in range(len(rows))),
+            key=lambda r: value(K, mu, r),
+        )
+    assert_array_equal(without_worst(K, mu, size), rows)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("unique", [True, False])
+def test_exchange_ends_where_no_single_exchange_is_better(
+    unique, keep, asarray, monkeypatch
+):
+    if not keep:
+        monkeypatch.setattr(coresets, "KEPT_BYTES", 0)
+    X, K, mu = problem(60)
+    op = KernelOperator(RBF(1.0), asarray(X))
+    start = np.arange(6)
+    result = exchange(op, start, asarray(mu), unique=unique)
+    rows, best = result.rows, value(K, mu, result.rows)
+    assert len(rows) == 6
+    assert not unique or len(np.unique(rows)) == 6
+    assert result.path[-1] == pytest.approx(best, abs=1e-12)
+    assert all(np.diff(result.path) <= 1e-12)
+    assert best < value(K, mu, start)
+    for t, new in itertools.product(range(6), range(60)):
+        if unique and new in rows:
+            continue
+        other = rows.copy()
+        other[t] = new
+        assert value(K, mu, other) >= best - 1e-12
+    assert_array_equal(start, np.arange(6))  # left as it was
+
+
+def test_passes(asarray):
+    X, _, mu = problem(60)
+    op = KernelOperator(RBF(1.0), asarray(X))
+    assert len(exchange(op, np.arange(6), mu, passes=1).path) == 1
+    untouched = exchange(op, np.arange(6), mu, passes=0)
+    assert_array_equal(untouched.rows, np.arange(6))
