@@ -7,6 +7,7 @@ from .estimators import (
     EigenProRegressor,
     KernelRidge,
     KernelRidgeClassifier,
+    KernelThinning,
 )
 from .operator import KernelOperator
 
@@ -18,6 +19,7 @@ __all__ = [
     "KernelOperator",
     "KernelRidge",
     "KernelRidgeClassifier",
+    "KernelThinning",
     "RandomSigns",
     "show_versions",
 ]

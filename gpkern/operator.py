@@ -34,6 +34,20 @@ class Views:
         """
         return _wrap(self.matrix_.with_rows(X), self.kernel, self.device)
 
+    def with_samples(self, X, Z=None):
+        """Operator of the same kernel on other data, K(X, Z) or K(X, X).
+
+        Parameters
+        ----------
+        X, Z : array of shape (n, n_features), (m, n_features)
+            Already checked; on the operator's device.
+        """
+        matrix, device = self.matrix_, self.device
+        options = (self.dtype, matrix.budget, getattr(matrix, "precision", "high"))
+        with device.here():
+            new = device.Matrix(matrix.program, matrix.opaque, X, Z, *options)
+        return _wrap(new, self.kernel, device)
+
     def with_kernel(self, kernel):
         """Operator of another kernel on the same rows; prepared data is shared.
 

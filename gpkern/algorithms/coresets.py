@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import linalg, optimize
 
-from ..operator import make_operator
+from .halving import take_rows
 
 # Passes over a coreset, at most; far fewer are needed.
 MOST_PASSES = 100
@@ -44,10 +45,8 @@ def objective(K, mu):
 
 def block(operator, rows):
     """The dense K of some rows with each other, on the host; float64."""
-    device = operator.device
-    points = operator.matrix_.X.raw(0, operator.shape[0])[device.xp.asarray(rows)]
-    own = make_operator(operator.kernel, points, None, device, dtype=np.float64)
-    return device.get(own.to_dense())
+    own = operator.with_samples(take_rows(operator, rows))
+    return operator.device.get(own.to_dense()).astype(np.float64)
 
 
 def without_worst(K, mu, size):
@@ -135,3 +134,57 @@ def exchange(operator, rows, mu, passes=None, unique=True):
         if not changed:
             break
     return Coreset(rows, path)
+
+
+def herd(operator, size, mu, unique=True):
+    """Rows chosen one by one, each the best for the mean of those before: herding.
+
+    Parameters
+    ----------
+    operator, mu, unique
+        Of `exchange`.
+    size : int
+
+    Returns
+    -------
+    ndarray of int
+    """
+    xp, rows = operator.device.xp, np.empty(size, int)
+    mu = xp.asarray(mu, dtype=np.float64)
+    total, taken = xp.zeros(operator.shape[0]), xp.zeros(operator.shape[0])
+    for t in range(size):
+        rows[t] = int((mu - total / (t + 1) - taken).argmax())
+        total += operator.rows(int(rows[t])).astype(np.float64)
+        if unique:
+            taken[int(rows[t])] = np.inf
+    return rows
+
+
+def simplex_weights(K, mu):
+    """Weights of least squared MMD that are not negative and sum to 1.
+
+    Parameters
+    ----------
+    K : ndarray of shape (s, s)
+        Of the coreset.
+    mu : ndarray of shape (s,)
+
+    Returns
+    -------
+    ndarray of shape (s,)
+    """
+    scale = float(np.diagonal(K).max())
+    A = linalg.cholesky(K + 1e-12 * scale * np.eye(len(K)))
+    b = linalg.solve_triangular(A, mu, trans=1)
+    # The sum as one more equation, of a weight that leaves it no slack to speak of.
+    heavy = 1e4 * np.sqrt(scale)
+    A, b = np.vstack([A, np.full(len(K), heavy)]), np.append(b, heavy)
+    w = optimize.nnls(A, b, maxiter=30 * len(K) + 100)[0]
+    return w / w.sum()
+
+
+def affine_weights(K, mu):
+    """Weights of least squared MMD that sum to 1, of any sign."""
+    K = K + 1e-12 * float(np.diagonal(K).max()) * np.eye(len(K))
+    a, b = linalg.solve(K, np.column_stack([mu, np.ones(len(K))]), assume_a="pos").T
+    return a + b * (1.0 - a.sum()) / b.sum()

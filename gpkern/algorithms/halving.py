@@ -10,20 +10,17 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ..operator import make_operator
-
-# Pairs that are decided on one tile of the kernel matrix.
-BLOCK_PAIRS = 64
+# Pairs that are decided on one tile of the kernel matrix: all of a small problem.
+BLOCK_PAIRS, SMALL_PAIRS = 256, 768
 
 
-def halve(kernel, X, order, delta, random_state, device):
+def halve(operator, order, delta, random_state):
     """Split some rows into two halves.
 
     Parameters
     ----------
-    kernel : Kernel or callable
-    X : array of shape (n, d)
-        On the device.
+    operator : KernelOperator
+        K(X, X) in float64: digits lost in a pair's difference are lost for good.
     order : ndarray of int
         The rows; those at 2 i and 2 i + 1 are a pair. One that is left over at the end
         goes to either half.
@@ -31,7 +28,6 @@ def halve(kernel, X, order, delta, random_state, device):
         Probability that the halves' error exceeds its bound.
     random_state : RandomState
         Its numbers decide, so that devices agree up to rounding.
-    device : Device
 
     Returns
     -------
@@ -40,7 +36,7 @@ def halve(kernel, X, order, delta, random_state, device):
     """
     pairs = len(order) // 2
     p, q = order[: 2 * pairs : 2], order[1 : 2 * pairs : 2]
-    signs = walk(kernel, X, order[: 2 * pairs], delta, random_state, device)
+    signs = walk(operator, order[: 2 * pairs], delta, random_state)
     left, right = np.where(signs > 0, p, q), np.where(signs > 0, q, p)
     if len(order) % 2:
         if random_state.randint(2):
@@ -50,47 +46,47 @@ def halve(kernel, X, order, delta, random_state, device):
     return left, right
 
 
-def walk(kernel, X, order, delta, random_state, device):
+def walk(operator, order, delta, random_state):
     """Signs of the pairs: +1 where the first of them goes left.
 
-    Memory is a strip of the kernel matrix; each entry is computed once.
+    Each entry of the kernel matrix is computed once, and only those within a block
+    of pairs are held.
     """
-    pairs, xp = len(order) // 2, device.xp
-    if not pairs:
-        return np.empty(0)
+    pairs, device = len(order) // 2, operator.device
+    signs, balance, variance = np.empty(pairs), np.zeros(pairs), 0.0
     coins = random_state.random_sample(pairs)
-    rows = X[xp.asarray(order)]
-    # Pairs are differences of functions: digits lost here are lost for good.
-    operator = make_operator(kernel, rows, None, device, dtype=np.float64)
-    squares = pair_squares(operator, pairs)
-    limits, _ = thresholds(squares, 2.0 * np.log(2.0 * len(order) / delta))
-    signs, balance = np.empty(pairs), np.zeros(pairs)
-    for a in range(0, pairs, BLOCK_PAIRS):
-        b = min(a + BLOCK_PAIRS, pairs)
-        K = operator.matrix_.tile(2 * a, 2 * b, 2 * a, 2 * pairs)
-        own, inner = signs[a:b], device.get(K[:, : 2 * (b - a)])
-        _decide(inner, balance[a:b], limits[a:b], coins[a:b], own)
-        # What the block's points add up to at the points of the pairs to come.
-        weights = np.stack([own, -own], axis=1).ravel()
-        values = device.get(xp.asarray(weights) @ K[:, 2 * (b - a) :])
-        balance[b:] += values[0::2] - values[1::2]
+    rows = take_rows(operator, order)
+    log_factor = 2.0 * np.log(2.0 * max(1, len(order)) / delta)
+    size = pairs if pairs <= SMALL_PAIRS else BLOCK_PAIRS
+    for a in range(0, pairs, max(1, size)):
+        b = min(a + size, pairs)
+        block = rows[2 * a : 2 * b]
+        inner = device.get(operator.with_samples(block).to_dense())
+        limits, variance = thresholds(pair_squares(inner), log_factor, variance)
+        _decide(inner, balance[a:b], limits, coins[a:b], signs[a:b])
+        if b < pairs:
+            # What the block's points add up to at the points of the pairs to come.
+            weights = np.stack([signs[a:b], -signs[a:b]], axis=1).ravel()
+            ahead = operator.with_samples(rows[2 * b :], block)
+            values = device.get(ahead @ device.xp.asarray(weights))
+            balance[b:] += values[0::2] - values[1::2]
     return signs
 
 
-def pair_squares(operator, pairs):
-    """``|k(p, .) - k(q, .)|^2`` of each pair, on the host."""
-    get, out = operator.device.get, np.empty(pairs)
-    diagonal = get(operator.diagonal())
-    for a in range(0, pairs, BLOCK_PAIRS):
-        b = min(a + BLOCK_PAIRS, pairs)
-        K = get(operator.matrix_.tile(2 * a, 2 * b, 2 * a, 2 * b))
-        own = diagonal[2 * a : 2 * b]
-        out[a:b] = own[0::2] + own[1::2] - 2.0 * np.diagonal(K, 1)[0::2]
-    return np.maximum(out, 0.0)
+def take_rows(operator, order):
+    """Some of the rows of an operator's X, on its device."""
+    X = operator.matrix_.X.raw(0, operator.shape[0])
+    return X[operator.device.xp.asarray(order)]
+
+
+def pair_squares(K):
+    """``|k(p, .) - k(q, .)|^2`` of each pair, from the matrix of their points."""
+    own = np.diagonal(K)
+    return np.maximum(own[0::2] + own[1::2] - 2.0 * np.diagonal(K, 1)[0::2], 0.0)
 
 
 @njit(cache=True)
-def thresholds(squares, log_factor):
+def thresholds(squares, log_factor, variance=0.0):
     """How far the balance must be off for a coin to be decided.
 
     Grows with the sub-Gaussian constant of the walk so far.
@@ -101,6 +97,8 @@ def thresholds(squares, log_factor):
         Of `pair_squares`.
     log_factor : float
         ``2 log(2 n / delta)``.
+    variance : float
+        That of the pairs before.
 
     Returns
     -------
@@ -109,7 +107,7 @@ def thresholds(squares, log_factor):
         The balance at x is sub-Gaussian with this, times k(x, x), while no limit is
         exceeded.
     """
-    out, variance = np.empty_like(squares), 0.0
+    out = np.empty_like(squares)
     for i in range(squares.size):
         square = squares[i]
         limit = max(np.sqrt(variance * square * log_factor), square)
@@ -135,12 +133,12 @@ def _decide(K, balance, limits, coins, signs):
             balance[j] += signs[i] * (same - other)
 
 
-def split(kernel, X, order, rounds, delta, random_state, device):
+def split(operator, order, rounds, delta, random_state):
     """All sets that so many rounds of halving leave, 2^rounds of them.
 
     Parameters
     ----------
-    kernel, X, order, random_state, device
+    operator, order, random_state
         Of `halve`.
     rounds : int
     delta : float
@@ -153,6 +151,6 @@ def split(kernel, X, order, rounds, delta, random_state, device):
     sets = [order]
     for j in range(rounds):
         share = delta * 2**j / rounds
-        halves = [halve(kernel, X, s, share, random_state, device) for s in sets]
+        halves = [halve(operator, s, share, random_state) for s in sets]
         sets = [half for pair in halves for half in pair]
     return sets

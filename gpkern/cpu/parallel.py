@@ -45,7 +45,16 @@ if hasattr(os, "register_at_fork"):
 
 def n_threads():
     """Threads in use: ``NUMBA_NUM_THREADS`` or the cores this process may use."""
-    return max(1, min(numba_config.NUMBA_NUM_THREADS, joblib.cpu_count()))
+    # joblib reads a container's limits from files, which takes longer than small tasks.
+    mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    cores = _cores(frozenset(mine), os.environ.get("LOKY_MAX_CPU_COUNT"))
+    return max(1, min(numba_config.NUMBA_NUM_THREADS, cores))
+
+
+@lru_cache(maxsize=8)
+def _cores(affinity, limit):
+    """`joblib.cpu_count` of what it depends on."""
+    return joblib.cpu_count()
 
 
 @lru_cache(maxsize=1)

@@ -3,10 +3,12 @@
 from ._eigenpro import EigenProRegressor
 from ._eigenpro_classifier import EigenProClassifier
 from ._kernel_ridge import KernelRidge, KernelRidgeClassifier
+from ._kernel_thinning import KernelThinning
 
 __all__ = [
     "EigenProClassifier",
     "EigenProRegressor",
     "KernelRidge",
     "KernelRidgeClassifier",
+    "KernelThinning",
 ]

@@ -21,6 +21,7 @@ from . import compose as _compose  # noqa: F401  (registers its formulas)
 from .base import FormulaKernel
 from .dot_product import Cosine, Polynomial, Sigmoid
 from .pair import Pair, states
+from .power import power_kernel
 from .program import Program
 from .radial import AdditiveChi2, Chi2, InverseMultiquadric, Laplacian
 from .resolve import KERNEL_NAMES, from_name, median_distance, resolve_kernel
@@ -51,6 +52,7 @@ __all__ = [
     "WhiteKernel",
     "from_name",
     "median_distance",
+    "power_kernel",
     "resolve_kernel",
     "states",
 ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gpkern import _device
+from gpkern import KernelOperator
 from gpkern.algorithms import halving
 from gpkern.algorithms.halving import halve, split, thresholds, walk
 from gpkern.kernels import RBF, InverseMultiquadric, Laplacian
@@ -37,13 +37,12 @@ def points(n, d=2):
 
 @pytest.mark.parametrize("kernel", [RBF(1.0), InverseMultiquadric(), Laplacian(1.0)])
 @pytest.mark.parametrize("n", [2, 6, 128, 130, 300])
-def test_walk(n, kernel, device, asarray):
+def test_walk(n, kernel, asarray):
     X = points(n)
     coins = np.random.RandomState(3).random_sample(n // 2)
     signs, limits, variance, G = reference_walk(kernel(X), 0.5, coins)
-    where = _device.select(device)
-    order = np.arange(n)
-    got = walk(kernel, asarray(X), order, 0.5, np.random.RandomState(3), where)
+    order, op = np.arange(n), KernelOperator(kernel, asarray(X))
+    got = walk(op, order, 0.5, np.random.RandomState(3))
     assert_array_equal(got, signs)
     factor = 2 * np.log(2 * n / 0.5)
     got = thresholds(np.diagonal(G).copy(), factor)
@@ -52,53 +51,46 @@ def test_walk(n, kernel, device, asarray):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 64, 101])
-def test_halves(n, device, asarray):
+def test_halves(n, asarray):
     X, order = points(n), np.random.default_rng(1).permutation(n)
-    where = _device.select(device)
-    left, right = halve(
-        RBF(1.0), asarray(X), order, 0.5, np.random.RandomState(0), where
-    )
+    op = KernelOperator(RBF(1.0), asarray(X))
+    left, right = halve(op, order, 0.5, np.random.RandomState(0))
     assert abs(len(left) - len(right)) == n % 2
     assert_array_equal(np.sort(np.concatenate([left, right])), np.arange(n))
     for i in range(n // 2):  # one of each pair
         assert len(np.intersect1d(order[2 * i : 2 * i + 2], left)) == 1
 
 
-def test_rounds(device, asarray):
-    X, where = points(103), _device.select(device)
-    sets = split(
-        RBF(1.0), asarray(X), np.arange(103), 3, 0.5, np.random.RandomState(0), where
-    )
+def test_rounds(asarray):
+    op = KernelOperator(RBF(1.0), asarray(points(103)))
+    sets = split(op, np.arange(103), 3, 0.5, np.random.RandomState(0))
     assert len(sets) == 8
     assert {len(s) for s in sets} <= {12, 13, 14}
     assert_array_equal(np.sort(np.concatenate(sets)), np.arange(103))
 
 
-def test_equal_points(device, asarray):
+def test_equal_points(asarray):
     """No pair differs: every threshold would be zero."""
-    where = _device.select(device)
-    X = asarray(np.ones((10, 2)))
-    left, right = halve(
-        RBF(1.0), X, np.arange(10), 0.5, np.random.RandomState(0), where
-    )
+    op = KernelOperator(RBF(1.0), asarray(np.ones((10, 2))))
+    left, right = halve(op, np.arange(10), 0.5, np.random.RandomState(0))
     assert len(left) == len(right) == 5
 
 
 def test_blocks_change_nothing(monkeypatch):
-    X, where = points(400), _device.select("cpu")
-    results = []
+    op, results = KernelOperator(RBF(1.0), points(400)), []
     for size in (1, 7, 64, 1000):
         monkeypatch.setattr(halving, "BLOCK_PAIRS", size)
+        monkeypatch.setattr(halving, "SMALL_PAIRS", 0)
         state = np.random.RandomState(0)
-        results.append(walk(RBF(1.0), X, np.arange(400), 0.5, state, where))
+        results.append(walk(op, np.arange(400), 0.5, state))
     for other in results[1:]:
         assert_array_equal(other, results[0])
 
 
 def test_halves_agree_better_than_random_ones():
     """Discrepancy of the halves over 20 seeds, against fair coins."""
-    X, where = points(1024), _device.select("cpu")
-    K = RBF(1.0)(X)
+    X = points(1024)
+    op, K = KernelOperator(RBF(1.0), X), RBF(1.0)(X)
 
     def discrepancy(signs):
         e = np.empty(1024)
@@ -107,22 +99,22 @@ def test_halves_agree_better_than_random_ones():
 
     seeds = [np.random.RandomState(s) for s in range(20)]
     order = np.arange(1024)
-    walks = [discrepancy(walk(RBF(1.0), X, order, 0.5, s, where)) for s in seeds]
+    walks = [discrepancy(walk(op, order, 0.5, s)) for s in seeds]
     coins = [discrepancy(2.0 * s.randint(2, size=512) - 1) for s in seeds]
     assert np.mean(walks) < 0.6 * np.mean(coins)
 
 
 def test_imbalance_is_sub_gaussian():
     """Its moment generating function at several points, over 400 seeds."""
-    X, where = points(128), _device.select("cpu")
-    K = RBF(1.0)(X)
+    X = points(128)
+    op, K = KernelOperator(RBF(1.0), X), RBF(1.0)(X)
     difference = K[0::2] - K[1::2]
     squares = np.diagonal(difference[:, 0::2] - difference[:, 1::2]).copy()
     _, variance = thresholds(squares, 2 * np.log(2 * 128 / 0.5))
     order, values = np.arange(128), []
     for seed in range(400):
         state = np.random.RandomState(seed)
-        values.append(walk(RBF(1.0), X, order, 0.5, state, where) @ difference)
+        values.append(walk(op, order, 0.5, state) @ difference)
     ratio = np.array(values)[:, ::16] / np.sqrt(variance)
     for size in (-1.0, -0.5, 0.5, 1.0):
         assert (np.exp(size * ratio - size**2 / 2).mean(axis=0) < 1.1).all()

@@ -1,0 +1,104 @@
+"""Compress: halving in near-linear time, from small sets of points to larger ones.
+
+Shetty, Dwivedi & Mackey (2022), "Distribution compression in near-linear time": four
+parts of a sample are compressed, put together, and halved. Each level has a quarter of
+the sets of the one below, of twice the size, so that halving, quadratic by itself,
+costs n log n kernel values in all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .coresets import block, objective, without_worst
+from .halving import halve, split
+
+
+def compressed_size(n, oversampling):
+    """About how many of n rows `compress` leaves: ``2^oversampling sqrt(n)``."""
+    return n if n <= 4**oversampling else 2**oversampling * np.sqrt(n)
+
+
+def compress(operator, order, oversampling, delta, random_state):
+    """Rows that stand for a sample, about ``2^oversampling sqrt(n)`` of them.
+
+    Parameters
+    ----------
+    operator : KernelOperator
+        Of `halving.halve`.
+    order : ndarray of int
+        The rows of the sample; any number.
+    oversampling : int
+        The larger, the better and slower: four times the kernel values for one more.
+    delta : float
+        Probability that the error exceeds its bound.
+    random_state : RandomState
+
+    Returns
+    -------
+    ndarray of int
+    """
+    n, smallest = len(order), 4**oversampling
+    levels = max(1, int(np.ceil(np.log(max(n / smallest, 1.0)) / np.log(4.0))))
+
+    def compressed(part):
+        if len(part) <= smallest:
+            return part
+        quarters = np.array_split(part, 4)
+        joined = np.concatenate([compressed(q) for q in quarters])
+        # The share of this call in delta, among all calls of all levels.
+        share = len(joined) ** 2 * delta / (4.0 * smallest * levels * n)
+        halves = halve(operator, joined, min(share, 0.5), random_state)
+        return halves[random_state.randint(2)]  # either, so that errors cancel
+
+    return compressed(order)
+
+
+def thin(operator, splitter, order, size, mu, delta, random_state, unique=True):
+    """The best of the sets that repeated halving leaves, cut down to a size.
+
+    Parameters
+    ----------
+    operator, splitter : KernelOperator
+        K of all rows by which the sets are compared, and that by which they are split.
+    order : ndarray of int
+        Rows to choose from, some of them perhaps more than once.
+    size : int
+    mu : ndarray of shape (n,)
+        Mean kernel value of each row with the sample that is to be stood for.
+    delta : float
+    random_state : RandomState
+    unique : bool, default=True
+        Whether a row may be chosen only once.
+
+    Returns
+    -------
+    ndarray of int
+        Of so many rows.
+    """
+    rounds = int(np.floor(np.log2(len(order) / size)))
+    sets = [order]
+    if rounds > 0:
+        sets = split(splitter, order, rounds, delta, random_state)
+    candidates = np.unique(order) if unique else order
+    if len(candidates) < size:
+        candidates = np.arange(operator.shape[0])
+    candidates = standard(candidates, size)
+    if unique:
+        sets = [np.unique(s) for s in sets]
+    sets = [s for s in sets if len(s) >= size] + [candidates]
+    best, least = None, np.inf
+    for rows in sets:
+        K = block(operator, rows)
+        value = objective(K, mu[rows])
+        if value < least:
+            best, least, best_K = rows, value, K
+    if len(best) > size:
+        best = best[without_worst(best_K, mu[best], size)]
+    return best
+
+
+def standard(order, size):
+    """Every so manieth row, counted from the end: standard thinning."""
+    steps = np.arange(size, 0, -1) * (len(order) / size)
+    return order[np.maximum(np.ceil(len(order) - steps), 0).astype(int)]

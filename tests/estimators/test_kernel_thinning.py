@@ -1,0 +1,248 @@
+"""Coresets by `KernelThinning`: any size, every method, weights, their distance."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from gpkern import KernelThinning
+from gpkern.kernels import (
+    RBF,
+    InverseMultiquadric,
+    Laplacian,
+    Matern,
+    Polynomial,
+    power_kernel,
+)
+
+
+def sample(n, d=2, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+def distance(kernel, X, rows, w=None, p=None):
+    """MMD by its definition."""
+    weights = -np.full(len(X), 1 / len(X)) if p is None else -np.array(p)
+    w = np.full(len(rows), 1 / len(rows)) if w is None else w
+    np.add.at(weights, rows, w)
+    return np.sqrt(max(0.0, weights @ kernel(X) @ weights))
+
+
+@parametrize_with_checks(
+    [
+        KernelThinning(3, random_state=0),
+        KernelThinning(0.5, kernel=Matern(nu=1.5), weights="simplex", random_state=0),
+        KernelThinning(method="compress++", oversampling=1, random_state=0),
+    ]
+)
+def test_common_checks(estimator, check):
+    check(estimator)
+
+
+METHODS = ["target", "power", "kt+", "compress++", "herding", "standard"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n, size", [(1, 1), (2, 1), (3, 2), (5, 5), (300, 17)])
+def test_any_size(method, n, size, asarray, host):
+    X = asarray(sample(n))
+    model = KernelThinning(size, kernel=RBF(1.0), method=method, random_state=0).fit(X)
+    rows = host(model.sample_indices_)
+    assert len(rows) == len(np.unique(rows)) == size
+    assert_array_equal(rows, np.sort(rows))
+    assert_allclose(host(model.weights_), 1 / size)
+    expected = distance(RBF(1.0), host(X), rows)
+    assert model.mmd_ == pytest.approx(expected, abs=1e-7)
+    assert model.mmd_stderr_ == 0.0
+    assert model.method_ == method
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nearer_than_random_rows(method):
+    X = sample(1024)
+    model = KernelThinning(kernel=RBF(2.0), method=method, random_state=0).fit(X)
+    assert len(model.sample_indices_) == 32
+    assert model.mmd_ < model.mmd_iid_ / 10
+    chance = [
+        distance(RBF(2.0), X, np.random.RandomState(s).choice(1024, 32, False)) ** 2
+        for s in range(200)
+    ]
+    assert model.mmd_iid_ == pytest.approx(np.sqrt(np.mean(chance)), rel=0.1)
+    assert all(np.diff(model.objective_path_) <= 1e-12)
+
+
+def test_weights():
+    X = sample(500)
+    equal, simplex, affine = (
+        KernelThinning(20, kernel=RBF(1.5), weights=w, random_state=0).fit(X)
+        for w in (None, "simplex", "sum-to-one")
+    )
+    assert_array_equal(equal.sample_indices_, simplex.sample_indices_)
+    for model in (simplex, affine):
+        assert model.weights_.sum() == pytest.approx(1.0)
+        expected = distance(RBF(1.5), X, model.sample_indices_, model.weights_)
+        assert model.mmd_ == pytest.approx(expected, abs=1e-7)
+    assert (simplex.weights_ >= 0).all()
+    assert affine.mmd_ <= simplex.mmd_ * (1 + 1e-6) < equal.mmd_
+    # No other weights are better: random moves that keep the sum.
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        step = rng.normal(size=20) * 1e-3
+        other = affine.weights_ + step - step.mean()
+        assert distance(RBF(1.5), X, affine.sample_indices_, other) > affine.mmd_
+
+
+def test_sample_weights():
+    """A weighted sample stands for its weights; rows of weight 0 are not chosen."""
+    X = sample(600)
+    w = np.where(X[:, 0] > 0, 4.0, 1.0)
+    w[::3] = 0.0
+    model = KernelThinning(25, kernel=RBF(1.0), random_state=0).fit(X, sample_weight=w)
+    assert not (model.sample_indices_ % 3 == 0).any()
+    got = distance(RBF(1.0), X, model.sample_indices_, p=w / w.sum())
+    assert model.mmd_ == pytest.approx(got, abs=1e-7)
+    assert model.mmd_ < model.mmd_iid_ / 4
+    again = KernelThinning(25, kernel=RBF(1.0), random_state=0).fit(X).sample_indices_
+    assert model.mmd_ < distance(RBF(1.0), X, again, p=w / w.sum())
+
+
+def test_large_samples_are_estimated(monkeypatch):
+    from gpkern.estimators import _kernel_thinning
+
+    X = sample(3000)
+    exact = KernelThinning(
+        20, kernel=RBF(1.0), compute_mmd=True, method="compress++", random_state=0
+    ).fit(X)
+    assert exact.mmd_stderr_ == 0.0
+    expected = distance(RBF(1.0), X, exact.sample_indices_)
+    assert exact.mmd_ == pytest.approx(expected, abs=1e-7)
+    monkeypatch.setattr(_kernel_thinning, "ALL_PAIRS_ROWS", 1000)
+    model = KernelThinning(20, kernel=RBF(1.0), random_state=0).fit(X)
+    assert model.method_ == "compress++"
+    assert model.mmd_stderr_ > 0
+    expected = distance(RBF(1.0), X, model.sample_indices_)
+    assert expected < model.mmd_iid_ / 6
+    assert abs(model.mmd_**2 - expected**2) < 8 * model.mmd_ * model.mmd_stderr_
+    silent = clone(model).set_params(compute_mmd=False).fit(X)
+    assert silent.mmd_ is None and silent.mmd_iid_ is None
+
+
+@pytest.mark.parametrize(
+    "kernel, method",
+    [
+        (RBF(1.0), "target"),
+        (InverseMultiquadric(1.0), "target"),
+        (Matern(1.0, nu=0.5), "kt+"),
+        (Laplacian(1.0), "target"),  # of the L1 distance: no power kernel
+    ],
+    ids=str,
+)
+def test_auto(kernel, method):
+    model = KernelThinning(5, kernel=kernel, random_state=0).fit(sample(100))
+    assert model.method_ == method
+    assert model.kernel_ == kernel
+    assert (model.split_kernel_ == kernel) == (method == "target")
+
+
+def test_length_scales():
+    X = 7.0 * sample(300)
+    named = KernelThinning(5, random_state=0).fit(X)
+    from gpkern.kernels import median_distance
+
+    assert named.kernel_.length_scale == pytest.approx(median_distance(X, 0))
+    own = KernelThinning(5, kernel=RBF(3.0)).fit(X)
+    assert own.kernel_ == RBF(3.0)
+    scaled = KernelThinning(5, kernel=RBF(3.0), length_scale="median").fit(X)
+    assert scaled.kernel_.length_scale == pytest.approx(median_distance(X), rel=0.2)
+    gamma = KernelThinning(5, gamma=0.5).fit(X)
+    assert gamma.kernel_ == RBF(1.0)
+
+
+def test_resample():
+    X, y = sample(200), np.arange(200)
+    model = KernelThinning(9, random_state=0)
+    got, labels = model.fit_resample(X, y)
+    assert_array_equal(got, X[model.sample_indices_])
+    assert_array_equal(labels, model.sample_indices_)
+    assert_array_equal(model.fit_resample(X), got)
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    got, labels = model.fit_resample(frame, pd.Series(y, name="c"))
+    assert list(got.columns) == ["a", "b"] and labels.name == "c"
+
+
+def test_the_same_seed():
+    X = sample(400)
+    a, b = (KernelThinning(10, random_state=3).fit(X).sample_indices_ for _ in "ab")
+    assert_array_equal(a, b)
+
+
+def test_float32_and_integers():
+    X = (100 * sample(300)).astype(int)
+    expected = KernelThinning(8, random_state=0).fit(X).sample_indices_
+    for dtype in (np.float64, np.float32, np.float16):
+        got = KernelThinning(8, random_state=0).fit(X.astype(dtype)).sample_indices_
+        assert_array_equal(got, expected)
+
+
+def test_duplicates():
+    X = np.ones((50, 2))
+    model = KernelThinning(7, kernel=RBF(1.0), random_state=0).fit(X)
+    assert len(np.unique(model.sample_indices_)) == 7
+    assert model.mmd_ == pytest.approx(0.0, abs=1e-7)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        "params, message",
+        [
+            ({"n_samples": 51}, "n_samples=51 is more than X has: 50 samples"),
+            ({"n_samples": 0}, "n_samples"),
+            ({"n_samples": -1}, "n_samples"),
+            ({"kernel": Polynomial(), "method": "power"}, "no power kernel"),
+            ({"method": "best"}, "method"),
+            ({"delta": 0.0}, "delta"),
+            ({"refine": -1}, "refine"),
+            ({"weights": "any"}, "weights"),
+        ],
+        ids=str,
+    )
+    def test_parameters(self, params, message):
+        with pytest.raises(ValueError, match=message):
+            KernelThinning(**params).fit(sample(50))
+
+    def test_weights(self):
+        with pytest.raises(ValueError, match="all zeros"):
+            KernelThinning(2).fit(sample(9), sample_weight=np.zeros(9))
+        with pytest.raises(ValueError, match="more than X has: 3 samples"):
+            w = [1, 1, 1, 0, 0, 0, 0, 0, 0]
+            KernelThinning(4).fit(sample(9), sample_weight=w)
+
+
+class TestPowerKernels:
+    @pytest.mark.parametrize(
+        "kernel", [RBF(1.3), Matern(1.3, nu=2.5), 2.0 * Matern(1.3, nu=3.5)], ids=str
+    )
+    @pytest.mark.parametrize("alpha", [0.6, 0.8])
+    def test_spectral_density_is_a_power(self, kernel, alpha):
+        """In one dimension, by a discrete Fourier transform."""
+        x = np.arange(-4096, 4096)[:, None] * 0.02
+
+        def density(k):
+            values = k(x, np.zeros((1, 1)))[:, 0]
+            return np.abs(np.fft.rfft(np.fft.ifftshift(values)))[:200]
+
+        whole, power = density(kernel), density(power_kernel(kernel, 1, alpha))
+        ratio = np.log(power[1:] / power[0]) / np.log(whole[1:] / whole[0])
+        seen = whole[1:] > 1e-6 * whole[0]
+        assert_allclose(ratio[seen], alpha, rtol=0.02)
+
+    def test_default_of_rough_kernels(self):
+        """Half is impossible for Matern 1/2; what is used is above the least."""
+        for d in (1, 3, 30):
+            kernel = power_kernel(Matern(1.0, nu=0.5), d)
+            assert kernel.nu > 0
+        assert power_kernel(RBF(2.0), 5).length_scale == pytest.approx(np.sqrt(2))
+        with pytest.raises(ValueError, match=r"alpha=0\.5 is too small"):
+            power_kernel(Matern(1.0, nu=0.5), 3, 0.5)
