@@ -20,6 +20,7 @@ PACKAGES = (
     "scikit-learn",
     "numba",
     "pykeops",
+    "goodpoints",
     "cupy-cuda12x",
     "cupy-cuda13x",
     "torch",

@@ -10,10 +10,11 @@ from sklearn.gaussian_process.kernels import RBF, Kernel, RationalQuadratic
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ..algorithms import coresets
-from ..algorithms.compress import compress, standard, thin
+from .._device import is_cupy
+from ..algorithms import coresets, thinning
 from ..algorithms.halving import take_rows
 from ..algorithms.mean_distance import mean_distance, random_distance
+from ..algorithms.thinning import Thinning, sample_means
 from ..kernels import InverseMultiquadric, power_kernel
 from ..kernels.resolve import KERNEL_NAMES, resolve_kernel
 from ..operator import make_operator
@@ -21,16 +22,13 @@ from ._door import (
     ArrayKind,
     all_or_nothing,
     check_fit_X,
+    check_labels,
     check_weights,
     choose_device,
     to_numpy_or_cupy,
 )
 from ._parameters import RUN
 
-# Rows up to which "auto" compares all of them, and the distance is exact.
-ALL_PAIRS_ROWS = 20_000
-# Kernel values that the means of compressed rows with all others may take.
-MEAN_PAIRS = 5e8
 METHODS = ("auto", "target", "power", "kt+", "compress++", "herding", "standard")
 
 
@@ -71,6 +69,9 @@ class KernelThinning(BaseEstimator):
     weights : {None, "simplex", "sum-to-one"}, default=None
         Weights of the chosen rows that bring their mean nearest: not negative, or of
         any sign; None for equal ones.
+    stratify : {None, "y"}, default=None
+        "y" thins the rows of each class of y by themselves, as many of each as its
+        share of the sample.
     compute_mmd : bool or "auto", default="auto"
         Whether to compute `mmd_` and `mmd_iid_`.
     device : {None, "cpu", "cuda", "cuda:N"} or list of "cuda:N", default=None
@@ -91,7 +92,8 @@ class KernelThinning(BaseEstimator):
     mmd_stderr_ : float
         Standard error of `mmd_`: 0 up to 20,000 rows, which are compared exactly.
     objective_path_ : list of float
-        Squared distance less a constant, after each pass of exchanges.
+        Squared distance less a constant, after each pass of exchanges; a list of them
+        for each class where the sample was stratified.
     kernel_, split_kernel_ : Kernel
         Of the distance, and that of the halving.
     method_ : str
@@ -146,6 +148,7 @@ class KernelThinning(BaseEstimator):
         ],
         "unique": ["boolean"],
         "weights": [StrOptions({"simplex", "sum-to-one"}), None],
+        "stratify": [StrOptions({"y"}), None],
         "compute_mmd": ["boolean", StrOptions({"auto"})],
     }
 
@@ -162,6 +165,7 @@ class KernelThinning(BaseEstimator):
         refine="converge",
         unique=True,
         weights=None,
+        stratify=None,
         compute_mmd="auto",
         device=None,
         random_state=None,
@@ -177,6 +181,7 @@ class KernelThinning(BaseEstimator):
         self.refine = refine
         self.unique = unique
         self.weights = weights
+        self.stratify = stratify
         self.compute_mmd = compute_mmd
         self.device = device
         self.random_state = random_state
@@ -190,8 +195,8 @@ class KernelThinning(BaseEstimator):
         ----------
         X : array-like of shape (n, n_features)
             The sample.
-        y : ignored
-            For scikit-learn's conventions.
+        y : array-like of shape (n,), default=None
+            Classes, for ``stratify="y"``; otherwise ignored.
         sample_weight : array-like of shape (n,), default=None
             Weights of the rows in the sample; rows of weight 0 are not chosen.
 
@@ -205,15 +210,25 @@ class KernelThinning(BaseEstimator):
         device = choose_device(self.device, X)
         random_state = check_random_state(self.random_state)
         weights = check_weights(sample_weight, X.shape[0], np.float64)
-        rows = np.arange(X.shape[0]) if weights is None else np.flatnonzero(weights)
-        X = device.put(X if weights is None else X[device.xp.asarray(rows)])
+        kept = np.ones(X.shape[0], bool) if weights is None else weights > 0
+        rows = np.flatnonzero(kept)
+        if weights is not None:
+            X = X[device.xp.asarray(rows) if is_cupy(X) else rows]
+        X = device.put(X)
         share = None if weights is None else weights[rows] / weights[rows].sum()
         size = self._size(len(rows))
         self.kernel_ = self._kernel(X)
         operator = make_operator(self.kernel_, X, None, device, dtype=np.float64)
-        chosen, path = self._choose(operator, size, share, random_state)
+        way = self._thinning(*X.shape)
+        if self.stratify is None:
+            chosen, path = way.choose(operator, size, share, random_state)
+        else:
+            classes = check_labels(y, len(kept), self)[kept]
+            chosen, path = way.choose_of_each(
+                operator, size, share, classes, random_state
+            )
         chosen = np.sort(chosen)
-        self.sample_indices_ = kind.out(rows[chosen])
+        self.sample_indices_ = kind.out(device.put(rows[chosen]))
         self.objective_path_ = path
         self._weigh(operator, chosen, share, kind)
         self._measure(operator, chosen, share, random_state)
@@ -265,65 +280,23 @@ class KernelThinning(BaseEstimator):
             random_state=self.random_state,
         )
 
-    def _choose(self, operator, size, share, random_state):
-        """The rows of a coreset, and the path of its exchanges."""
-        n, d = operator.shape[0], operator.matrix_.X.shape[1]
+    def _thinning(self, n, d):
+        """How to choose among n rows of d columns; sets what "auto" stands for."""
         self.method_ = self._method(n, d)
         self.split_kernel_ = self._split_kernel(d)
-        order = np.arange(n)
-        if share is not None:  # each row as often as its weight has it, on average
-            order = _systematic(share, n, random_state)
-        if self.method_ == "compress++":
-            order = self._compressed(operator, order, size, random_state)
-        places, pool = np.arange(n), operator
-        if self.method_ == "compress++" and n > ALL_PAIRS_ROWS:
-            places, order = np.unique(order, return_inverse=True)
-            pool = operator.with_samples(take_rows(operator, places))
-        mu = self._means(operator, pool, places, share)
-        start = self._start(pool, order, size, mu, random_state)
-        passes = None if self.refine == "converge" else self.refine
-        result = coresets.exchange(pool, start, mu, passes, self.unique)
-        return places[result.rows], result.path
-
-    def _compressed(self, operator, order, size, random_state):
-        """Fewer rows that stand for those in `order`, at least `size`."""
-        splitter = operator.with_kernel(self.split_kernel_)
-        oversampling = self._oversampling(len(order), size)
-        kept = compress(splitter, order, oversampling, self.delta, random_state)
-        return kept if len(np.unique(kept)) >= size else order
-
-    def _means(self, operator, pool, places, share):
-        """Mean kernel value of the pool's rows with the sample, on its device."""
-        n, rows = operator.shape[0], operator
-        if pool is not operator:
-            if len(places) * n > MEAN_PAIRS:  # what was compressed stands for all
-                return pool.row_sum() / len(places)
-            rows = operator.with_rows(take_rows(operator, places))
-        if share is None:
-            return rows.row_sum() / n
-        return rows.row_sum(operator.device.xp.asarray(share))
-
-    def _start(self, pool, order, size, mu, random_state):
-        """Rows that the exchanges start from."""
-        if self.method_ == "herding":
-            return coresets.herd(pool, size, mu, self.unique)
-        if self.method_ == "standard":
-            return standard(np.unique(order), size)
-        return thin(
-            pool,
-            pool.with_kernel(self.split_kernel_),
-            order,
-            size,
-            pool.device.get(mu),
+        return Thinning(
+            self.method_,
+            self.split_kernel_,
+            None if self.oversampling == "auto" else self.oversampling,
             self.delta,
-            random_state,
+            None if self.refine == "converge" else self.refine,
             self.unique,
         )
 
     def _method(self, n, d):
         if self.method != "auto":
             return self.method
-        if n > ALL_PAIRS_ROWS:
+        if n > thinning.ALL_PAIRS_ROWS:
             return "compress++"
         if type(self.kernel_) in (RBF, RationalQuadratic, InverseMultiquadric):
             return "target"
@@ -340,23 +313,18 @@ class KernelThinning(BaseEstimator):
             return self.kernel_ + power_kernel(self.kernel_, d)
         return self.kernel_
 
-    def _oversampling(self, n, size):
-        if self.oversampling != "auto":
-            return self.oversampling
-        return max(4, int(np.ceil(np.log2(16.0 * size / np.sqrt(n)))))
-
     def _weigh(self, operator, chosen, share, kind):
         """`weights_`: equal, or those of least distance."""
         weights = np.full(len(chosen), 1.0 / len(chosen))
         if self.weights is not None:
-            mu = self._means(operator, None, chosen, share)
+            mu = sample_means(operator, take_rows(operator, chosen), share)
             K = coresets.block(operator, chosen)
             solve = {
                 "simplex": coresets.simplex_weights,
                 "sum-to-one": coresets.affine_weights,
             }[self.weights]
             weights = solve(K, operator.device.get(mu))
-        self.weights_ = kind.out(weights)
+        self.weights_ = kind.out(operator.device.put(weights))
 
     def _measure(self, operator, chosen, share, random_state):
         """`mmd_`, its standard error, and what random subsets reach."""
@@ -365,7 +333,7 @@ class KernelThinning(BaseEstimator):
             return
         weights = to_numpy_or_cupy(self.weights_)
         weights = operator.device.get(weights)
-        limit = None if self.compute_mmd is True else ALL_PAIRS_ROWS
+        limit = None if self.compute_mmd is True else thinning.ALL_PAIRS_ROWS
         self.mmd_, self.mmd_stderr_ = mean_distance(
             operator, chosen, weights, share, limit, random_state
         )
@@ -373,15 +341,11 @@ class KernelThinning(BaseEstimator):
 
 
 def _rows_of(array, rows):
-    """Rows of an array, a sparse matrix, a data frame or a list."""
+    """Rows of an array of any library, a data frame or a list."""
+    if is_cupy(rows) and not is_cupy(array):
+        rows = rows.get()
     if hasattr(array, "iloc"):
         return array.iloc[rows]
     if not hasattr(array, "shape"):
         array = np.asarray(array)
     return array[rows]
-
-
-def _systematic(share, n, random_state):
-    """Row numbers, each about ``n share`` times: systematic resampling."""
-    ticks = (np.arange(n) + random_state.random_sample()) / n
-    return np.minimum(np.searchsorted(np.cumsum(share), ticks), len(share) - 1)

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gpkern import KernelThinning
+from gpkern.algorithms import thinning
 from gpkern.kernels import (
     RBF,
     InverseMultiquadric,
@@ -109,8 +110,6 @@ def test_sample_weights():
 
 
 def test_large_samples_are_estimated(monkeypatch):
-    from gpkern.estimators import _kernel_thinning
-
     X = sample(3000)
     exact = KernelThinning(
         20, kernel=RBF(1.0), compute_mmd=True, method="compress++", random_state=0
@@ -118,7 +117,7 @@ def test_large_samples_are_estimated(monkeypatch):
     assert exact.mmd_stderr_ == 0.0
     expected = distance(RBF(1.0), X, exact.sample_indices_)
     assert exact.mmd_ == pytest.approx(expected, abs=1e-7)
-    monkeypatch.setattr(_kernel_thinning, "ALL_PAIRS_ROWS", 1000)
+    monkeypatch.setattr(thinning, "ALL_PAIRS_ROWS", 1000)
     model = KernelThinning(20, kernel=RBF(1.0), random_state=0).fit(X)
     assert model.method_ == "compress++"
     assert model.mmd_stderr_ > 0
@@ -170,6 +169,38 @@ def test_resample():
     frame = pd.DataFrame(X, columns=["a", "b"])
     got, labels = model.fit_resample(frame, pd.Series(y, name="c"))
     assert list(got.columns) == ["a", "b"] and labels.name == "c"
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_strata(weighted):
+    """Each class has its share, and its own coreset."""
+    X, rng = sample(300), np.random.default_rng(1)
+    y = np.where(rng.uniform(size=300) < 0.2, "rare", "common")
+    w = np.where(y == "rare", 3.0, 1.0) if weighted else None
+    model = KernelThinning(30, kernel=RBF(1.0), stratify="y", random_state=0)
+    model.fit(X, y, sample_weight=w)
+    chosen = y[model.sample_indices_]
+    mass = np.ones(300) / 300 if w is None else w / w.sum()
+    share = mass[y == "rare"].sum()
+    assert abs((chosen == "rare").sum() - 30 * share) < 1
+    assert len(model.objective_path_) == 2
+    for name in ("rare", "common"):
+        own = np.flatnonzero(y == name)
+        rows = np.searchsorted(own, model.sample_indices_[chosen == name])
+        near = distance(RBF(1.0), X[own], rows)
+        far = [
+            distance(RBF(1.0), X[own], rng.choice(len(own), len(rows), False))
+            for _ in range(20)
+        ]
+        assert near < np.mean(far) / 3
+    with pytest.raises(ValueError, match="requires y"):
+        KernelThinning(5, stratify="y").fit(X)
+
+
+def test_more_classes_than_rows():
+    y = np.arange(20)
+    model = KernelThinning(7, stratify="y", random_state=0).fit(sample(20), y)
+    assert len(model.sample_indices_) == 7
 
 
 def test_the_same_seed():

@@ -1,0 +1,152 @@
+"""Kernel thinning: rows that stand for a sample, by halving and exchanges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import coresets
+from .compress import compress, standard, thin
+from .halving import take_rows
+
+# Rows up to which all of them may be exchanged, and distances are exact.
+ALL_PAIRS_ROWS = 20_000
+# Kernel values that the means of compressed rows with all others may take.
+MEAN_PAIRS = 5e8
+# Of Compress, where it is left open.
+OVERSAMPLING = 4
+
+
+@dataclass(frozen=True)
+class Thinning:
+    """How rows are chosen.
+
+    Attributes
+    ----------
+    method : {"target", "power", "kt+", "compress++", "herding", "standard"}
+    split_kernel : Kernel
+        Of the halving.
+    oversampling : int or None
+        Of Compress; None for what the number of rows needs.
+    delta : float
+    passes : int or None
+        Of exchanges; None until one changes nothing.
+    unique : bool
+    """
+
+    method: str
+    split_kernel: Any
+    oversampling: int | None
+    delta: float
+    passes: int | None
+    unique: bool
+
+    def choose(self, operator, size, share, random_state):
+        """The rows of a coreset, and the path of its exchanges.
+
+        Parameters
+        ----------
+        operator : KernelOperator
+            K of the sample with itself, float64.
+        size : int
+        share : ndarray of shape (n,) or None
+            Weights of the sample, of sum 1; None for equal ones.
+        random_state : RandomState
+
+        Returns
+        -------
+        rows : ndarray of int, shape (size,)
+        path : list of float
+        """
+        n = operator.shape[0]
+        order = np.arange(n)
+        if share is not None:  # each row as often as its weight has it, on average
+            order = _systematic(share, n, random_state)
+        if self.method == "compress++":
+            order = self._compressed(operator, order, size, random_state)
+        places, pool = np.arange(n), operator
+        if self.method == "compress++" and n > ALL_PAIRS_ROWS:
+            places, order = np.unique(order, return_inverse=True)
+            pool = operator.with_samples(take_rows(operator, places))
+        mu = self._means(operator, pool, share)
+        start = self._start(pool, order, size, mu, random_state)
+        result = coresets.exchange(pool, start, mu, self.passes, self.unique)
+        return places[result.rows], result.path
+
+    def choose_of_each(self, operator, size, share, classes, random_state):
+        """`choose` among the rows of each class, by its share; a path for each."""
+        _, codes = np.unique(classes, return_inverse=True)
+        mass = np.bincount(codes, weights=share) / (len(codes) if share is None else 1)
+        chosen, paths = [], []
+        for k, count in enumerate(_apportioned(mass, size, np.bincount(codes))):
+            if count:
+                rows = np.flatnonzero(codes == k)
+                own = None if share is None else share[rows] / share[rows].sum()
+                part = operator.with_samples(take_rows(operator, rows))
+                found, path = self.choose(part, count, own, random_state)
+                chosen.append(rows[found])
+                paths.append(path)
+        return np.concatenate(chosen), paths
+
+    def _compressed(self, operator, order, size, random_state):
+        """Fewer rows that stand for those in `order`, at least `size`."""
+        splitter = operator.with_kernel(self.split_kernel)
+        oversampling = self.oversampling
+        if oversampling is None:
+            least = int(np.ceil(np.log2(16.0 * size / np.sqrt(len(order)))))
+            oversampling = max(OVERSAMPLING, least)
+        kept = compress(splitter, order, oversampling, self.delta, random_state)
+        return kept if len(np.unique(kept)) >= size else order
+
+    def _means(self, operator, pool, share):
+        """Mean kernel value of the pool's rows with the sample."""
+        size, n = pool.shape[0], operator.shape[0]
+        if pool is not operator and size * n > MEAN_PAIRS:
+            return pool.row_sum() / size  # what was compressed stands for all
+        rows = None if pool is operator else take_rows(pool, np.arange(size))
+        return sample_means(operator, rows, share)
+
+    def _start(self, pool, order, size, mu, random_state):
+        """Rows that the exchanges start from."""
+        if self.method == "herding":
+            return coresets.herd(pool, size, mu, self.unique)
+        if self.method == "standard":
+            return standard(np.unique(order), size)
+        return thin(
+            pool,
+            pool.with_kernel(self.split_kernel),
+            order,
+            size,
+            pool.device.get(mu),
+            self.delta,
+            random_state,
+            self.unique,
+        )
+
+
+def sample_means(operator, rows, share):
+    """Mean kernel value of some rows, or of all (None), with the sample."""
+    if rows is not None:
+        n, operator = operator.shape[0], operator.with_rows(rows)
+    else:
+        n = operator.shape[0]
+    if share is None:
+        return operator.row_sum() / n
+    return operator.row_sum(operator.device.xp.asarray(share))
+
+
+def _systematic(share, n, random_state):
+    """Row numbers, each about ``n share`` times: systematic resampling."""
+    ticks = (np.arange(n) + random_state.random_sample()) / n
+    return np.minimum(np.searchsorted(np.cumsum(share), ticks), len(share) - 1)
+
+
+def _apportioned(mass, size, available):
+    """Whole numbers of sum `size` near ``size mass``, no more than are available."""
+    counts = np.minimum(np.floor(size * mass).astype(int), available)
+    while counts.sum() < size:  # the largest remainders first
+        wanting = np.where(counts < available, size * mass - counts, -np.inf)
+        counts[int(np.argmax(wanting))] += 1
+    return counts
