@@ -66,11 +66,17 @@ class Thinning:
             order = _systematic(share, n, random_state)
         if self.method == "compress++":
             order = self._compressed(operator, order, size, random_state)
-        places, pool = np.arange(n), operator
         if self.method == "compress++" and n > ALL_PAIRS_ROWS:
             places, order = np.unique(order, return_inverse=True)
-            pool = operator.with_samples(take_rows(operator, places))
-        mu = self._means(operator, pool, share)
+            points = take_rows(operator, places)
+            pool = operator.with_samples(points)
+            if len(places) * n > MEAN_PAIRS:  # what was compressed stands for all
+                mu = sample_means(pool, points, np.bincount(order) / len(order))
+            else:
+                mu = sample_means(operator, points, share)
+        else:
+            places, pool = np.arange(n), operator
+            mu = sample_means(operator, take_rows(operator, places), share)
         start = self._start(pool, order, size, mu, random_state)
         result = coresets.exchange(pool, start, mu, self.passes, self.unique)
         return places[result.rows], result.path
@@ -100,20 +106,13 @@ class Thinning:
         kept = compress(splitter, order, oversampling, self.delta, random_state)
         return kept if len(np.unique(kept)) >= size else order
 
-    def _means(self, operator, pool, share):
-        """Mean kernel value of the pool's rows with the sample."""
-        size, n = pool.shape[0], operator.shape[0]
-        if pool is not operator and size * n > MEAN_PAIRS:
-            return pool.row_sum() / size  # what was compressed stands for all
-        rows = None if pool is operator else take_rows(pool, np.arange(size))
-        return sample_means(operator, rows, share)
-
     def _start(self, pool, order, size, mu, random_state):
         """Rows that the exchanges start from."""
         if self.method == "herding":
             return coresets.herd(pool, size, mu, self.unique)
         if self.method == "standard":
-            return standard(np.unique(order), size)
+            rows = np.unique(order)
+            return standard(rows if len(rows) >= size else np.arange(len(mu)), size)
         return thin(
             pool,
             pool.with_kernel(self.split_kernel),
@@ -126,15 +125,12 @@ class Thinning:
         )
 
 
-def sample_means(operator, rows, share):
-    """Mean kernel value of some rows, or of all (None), with the sample."""
-    if rows is not None:
-        n, operator = operator.shape[0], operator.with_rows(rows)
-    else:
-        n = operator.shape[0]
+def sample_means(operator, points, share):
+    """Mean kernel value of some points with the sample of an operator's columns."""
+    rows = operator.with_rows(points)
     if share is None:
-        return operator.row_sum() / n
-    return operator.row_sum(operator.device.xp.asarray(share))
+        return rows.row_sum() / operator.shape[1]
+    return rows.row_sum(operator.device.xp.asarray(share))
 
 
 def _systematic(share, n, random_state):
