@@ -71,12 +71,12 @@ class Thinning:
             points = take_rows(operator, places)
             pool = operator.with_samples(points)
             if len(places) * n > MEAN_PAIRS:  # what was compressed stands for all
-                mu = sample_means(pool, points, np.bincount(order) / len(order))
+                mu = sample_means(pool, np.bincount(order) / len(order))
             else:
-                mu = sample_means(operator, points, share)
+                mu = sample_means(operator.with_rows(points), share)
         else:
             places, pool = np.arange(n), operator
-            mu = sample_means(operator, take_rows(operator, places), share)
+            mu = sample_means(operator, share)
         start = self._start(pool, order, size, mu, random_state)
         result = coresets.exchange(pool, start, mu, self.passes, self.unique)
         return places[result.rows], result.path
@@ -125,12 +125,11 @@ class Thinning:
         )
 
 
-def sample_means(operator, points, share):
-    """Mean kernel value of some points with the sample of an operator's columns."""
-    rows = operator.with_rows(points)
+def sample_means(operator, share):
+    """Mean of each row of K, its columns weighted by `share`; None for equally."""
     if share is None:
-        return rows.row_sum() / operator.shape[1]
-    return rows.row_sum(operator.device.xp.asarray(share))
+        return operator.row_sum() / operator.shape[1]
+    return operator.row_sum(operator.device.xp.asarray(share))
 
 
 def _systematic(share, n, random_state):

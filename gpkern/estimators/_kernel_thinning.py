@@ -317,7 +317,8 @@ class KernelThinning(BaseEstimator):
         """`weights_`: equal, or those of least distance."""
         weights = np.full(len(chosen), 1.0 / len(chosen))
         if self.weights is not None:
-            mu = sample_means(operator, take_rows(operator, chosen), share)
+            rows = operator.with_rows(take_rows(operator, chosen))
+            mu = sample_means(rows, share)
             K = coresets.block(operator, chosen)
             solve = {
                 "simplex": coresets.simplex_weights,
