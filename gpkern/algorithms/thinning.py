@@ -77,9 +77,12 @@ class Thinning:
         else:
             places, pool = np.arange(n), operator
             mu = sample_means(operator, share)
-        start = self._start(pool, order, size, mu, random_state)
-        result = coresets.exchange(pool, start, mu, self.passes, self.unique)
-        return places[result.rows], result.path
+        results = [
+            coresets.exchange(pool, start, mu, self.passes, self.unique)
+            for start in self._starts(pool, order, size, mu, random_state)
+        ]
+        best = min(results, key=lambda r: r.path[-1] if r.path else 0.0)
+        return places[best.rows], best.path
 
     def choose_of_each(self, operator, size, share, classes, random_state):
         """`choose` among the rows of each class, by its share; a path for each."""
@@ -106,14 +109,15 @@ class Thinning:
         kept = compress(splitter, order, oversampling, self.delta, random_state)
         return kept if len(np.unique(kept)) >= size else order
 
-    def _start(self, pool, order, size, mu, random_state):
-        """Rows that the exchanges start from."""
+    def _starts(self, pool, order, size, mu, random_state):
+        """Sets that exchanges start from; the best of what they end in is taken."""
         if self.method == "herding":
-            return coresets.herd(pool, size, mu, self.unique)
+            return [coresets.herd(pool, size, mu, self.unique)]
+        rows = np.unique(order)
+        plain = standard(rows if len(rows) >= size else np.arange(len(mu)), size)
         if self.method == "standard":
-            rows = np.unique(order)
-            return standard(rows if len(rows) >= size else np.arange(len(mu)), size)
-        return thin(
+            return [plain]
+        halved = thin(
             pool,
             pool.with_kernel(self.split_kernel),
             order,
@@ -123,6 +127,8 @@ class Thinning:
             random_state,
             self.unique,
         )
+        # Without exchanges the halved set is the better one, by its making.
+        return [halved] if self.passes == 0 else [halved, plain]
 
 
 def sample_means(operator, share):

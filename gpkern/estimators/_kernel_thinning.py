@@ -63,7 +63,8 @@ class KernelThinning(BaseEstimator):
     delta : float, default=0.5
         Probability that the halving misses its error bound.
     refine : "converge" or int, default="converge"
-        Passes over the chosen rows in which each is exchanged for the best one.
+        Passes over the chosen rows in which each is exchanged for the best one. The
+        better of what comes of the halved set and of every so manieth row is taken.
     unique : bool, default=True
         Whether a row may be chosen only once.
     weights : {None, "simplex", "sum-to-one"}, default=None
