@@ -36,9 +36,9 @@ def mean_distance(operator, rows, weights, share, limit, random_state):
     points = take_rows(operator, rows)
     inner = float(w @ (operator.with_samples(points) @ w))
     if limit is None or n <= limit:
-        p = xp.full(n, 1.0 / n) if share is None else xp.asarray(share)
-        p = p.copy()
-        p[xp.asarray(rows)] -= w
+        p = np.full(n, 1.0 / n) if share is None else share
+        # Rows may stand more than once.
+        p = xp.asarray(p - np.bincount(rows, weights, minlength=n))
         return float(np.sqrt(max(0.0, float(p @ (operator @ p))))), 0.0
     some = np.sort(random_state.choice(n, limit, replace=share is not None, p=share))
     sample = operator.with_samples(take_rows(operator, some))

@@ -70,6 +70,19 @@ def test_any_size(method, n, size, asarray, host):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_rows_more_than_once(method, asarray, host):
+    """Of few rows, where some must stand twice to come near."""
+    X = sample(40)
+    X[:30] = X[0]
+    model = KernelThinning(
+        12, kernel=RBF(1.0), method=method, unique=False, random_state=0
+    ).fit(asarray(X))
+    rows = host(model.sample_indices_)
+    assert len(rows) == 12
+    assert model.mmd_ == pytest.approx(distance(RBF(1.0), X, rows), abs=1e-7)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_nearer_than_random_rows(method):
     X = sample(1024)
     model = KernelThinning(kernel=RBF(2.0), method=method, random_state=0).fit(X)
