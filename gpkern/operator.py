@@ -43,7 +43,7 @@ class Views:
             Already checked; on the operator's device.
         """
         matrix, device = self.matrix_, self.device
-        options = (self.dtype, matrix.budget, getattr(matrix, "precision", "high"))
+        options = self.dtype, matrix.budget, matrix.precision
         with device.here():
             new = device.Matrix(matrix.program, matrix.opaque, X, Z, *options)
         return _wrap(new, self.kernel, device)

@@ -14,11 +14,6 @@ from .coresets import block, objective, without_worst
 from .halving import halve, split
 
 
-def compressed_size(n, oversampling):
-    """About how many of n rows `compress` leaves: ``2^oversampling sqrt(n)``."""
-    return n if n <= 4**oversampling else 2**oversampling * np.sqrt(n)
-
-
 def compress(operator, order, oversampling, delta, random_state):
     """Rows that stand for a sample, about ``2^oversampling sqrt(n)`` of them.
 

@@ -57,6 +57,7 @@ class Matrix:
     ):
         self.program, self.opaque, self.given = program, opaque, None
         self.dtype, self.budget = np.dtype(dtype), int(budget)
+        self.precision = precision
         self.symmetric = Z is None
         if other is None:
             target, name = (X, "X") if Z is None else (Z, "Z")

@@ -356,14 +356,15 @@ class Matrix:
     def logsumexp(self, log_weights=None):
         """Row log-sum-exp of log K + log_weights, shape (n,), float64."""
         n, m = self.shape
-        logw, top = cp.zeros(m, self.dtype), 0.0
+        logw, largest = cp.zeros(m, self.dtype), 0.0
         if log_weights is not None:
-            top = finite_top(log_weights)
-            logw = (cp.asarray(log_weights, dtype=np.float64) - top).astype(self.dtype)
+            largest = finite_top(log_weights)
+            logw = cp.asarray(log_weights, dtype=np.float64) - largest
+            logw = logw.astype(self.dtype)
         if self.opaque is None and m > 0:
             reducer = self._reducer(self.program.log)
             if reducer is not None:
-                return reducer.logsumexp(logw) + top
+                return reducer.logsumexp(logw) + largest
         out = cp.empty(n)
         buffer = self._buffer()
         program = self.program.log if self.opaque is None else self.opaque
@@ -382,7 +383,7 @@ class Matrix:
                 total = total * cp.exp(peak - shift) + part * cp.exp(-rest)
                 peak = top
             out[i0:i1] = peak + cp.log(total)
-        return out + top
+        return out + largest
 
     @_on_device
     def quadratic_forms(self, programs, R):
