@@ -31,7 +31,7 @@ def all_or_nothing(method):
     def wrapped(self, *args, **kwargs):
         before = dict(vars(self))
         try:
-            with _device.here(self.device, *args[:1]):
+            with _device.here(self.device, *(args[:1] or [kwargs.get("X")])):
                 return method(self, *args, **kwargs)
         except BaseException:
             vars(self).clear()

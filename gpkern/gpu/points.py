@@ -69,7 +69,8 @@ class Points:
         def make(start, stop):
             centre = self.centre if view.centred else None
             rows = self._streamed(start, stop)
-            rows = rows.astype(self.dtype, copy=False)
+            # What is packed keeps its rows, longer than the uploader's buffer does.
+            rows = rows.astype(self.dtype, copy=not self.keep)
             return pack(rows, centre, view.scale, depth, parts)
 
         if not self.keep:

@@ -187,6 +187,7 @@ class ShardedMatrix:
         if self.opaque is not None or self.program.expr is self.program.diagonal_expr:
             return 0.0
         whole = Matrix(self.program, None, self.rows, None, self.dtype, self.budget)
+        whole = whole.with_formula(self.program, given=self.given)
         plain = type(self.program)(self.program.expr, self.program.expr)
         n = self.shape[0]
         extra = whole._diagonal(0, n) - whole._diagonal(0, n, plain)

@@ -212,6 +212,25 @@ def test_data_in_parts(d, budget, kernel, dtype):
         assert_near(op.row_logsumexp(), expected, 1 + abs(expected), 1e-5)
 
 
+@pytest.mark.parametrize("d", [30, 100])
+def test_repeated_rows_in_parts(d):
+    """Rows are still there for a second look when later parts have come."""
+    rng = np.random.default_rng(0)
+    X = np.tile(rng.normal(5.0, 1.0, size=(1000, d)), (5, 1)).astype("f")
+    V = abs(rng.normal(size=(5000, 2))).astype("f")
+    kernel = Matern(np.sqrt(d), nu=0.5)
+    K = gram(kernel, X)
+    for Z in (None, X):
+        op = KernelOperator(
+            kernel,
+            Slices(X),
+            None if Z is None else Slices(Z),
+            device="cuda",
+            memory_budget=200_000,
+        )
+        assert_near(op @ V, K @ V, K @ V, 3e-6)
+
+
 @pytest.mark.parametrize("d", [3, 20, 100])
 def test_same_bits(d):
     X, Z, V, *_ = problem(2000, 3000, d, 3)

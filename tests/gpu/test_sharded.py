@@ -87,6 +87,7 @@ def test_one_sample(noise, devices):
     assert_allclose(op.row_logsumexp().get(), one.row_logsumexp().get(), rtol=1e-6)
     a, b = (o.normal_matmat(V)[0].get() for o in (op, one))
     assert_allclose(a, b, atol=1e-4 * abs(b).max())
+    assert_allclose(op.row_softmax(V).get(), one.row_softmax(V).get(), atol=1e-4)
     signs = RandomSigns(900, 20, 0)
     scales = [RBF(1.0), RBF(3.0)]
     a, b = (o.quadratic_forms(signs, scales).get() for o in (op, one))
