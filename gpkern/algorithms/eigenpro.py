@@ -96,7 +96,8 @@ class DelayedProjection:
         self._clear()
 
     def _clear(self):
-        self.pending = TemporaryCentres(self.operator)
+        rough = self.operator.with_precision(self.preconditioner.precision)
+        self.pending = TemporaryCentres(rough)
         self.n_pending = 0
         self.subsample_coef, self.h = None, None
 
@@ -107,7 +108,7 @@ class DelayedProjection:
         weights = None if p.row_weights is None else p.row_weights[rows]
         # Only the residual needs all digits: the rest vanishes with it.
         gradient, moves = self.operator.with_rows(X).normal_matmat(
-            self.coef, target, weights, gradient_precision="medium"
+            self.coef, target, weights, gradient_precision=p.precision
         )
         u = p.directions(X, moves)
         h = gradient - self.F @ u
@@ -126,8 +127,9 @@ class DelayedProjection:
         """What the temporary centres add to the prediction at X."""
         if self.subsample_coef is None:
             return 0.0
-        rough = self.preconditioner.operator.with_precision("medium")
-        return rough.with_rows(X) @ self.subsample_coef + self.pending.values(X)
+        p = self.preconditioner
+        own = p.operator.with_precision(p.precision).with_rows(X) @ self.subsample_coef
+        return own + self.pending.values(X)
 
     def predict(self, X, coef):
         """Values at rows X."""
@@ -163,7 +165,7 @@ class TemporaryCentres:
     Parameters
     ----------
     operator : KernelOperator
-        Its kernel, dtype and device are taken.
+        Its kernel, dtype, precision and device are taken.
     """
 
     def __init__(self, operator):
@@ -175,9 +177,7 @@ class TemporaryCentres:
         while self.groups and len(self.groups[-1][1]) <= len(coef):
             rows, old, _ = self.groups.pop()
             X, coef = _stack(rows, X, xp), xp.concatenate([old, coef])
-        operator = make_operator(
-            like.kernel, X, X, like.device, precision="medium", dtype=like.dtype
-        )
+        operator = like.with_samples(X, X)
         self.groups.append((X, coef, operator))
 
     def values(self, X):
@@ -223,7 +223,7 @@ def cholesky_projection(kernel, Z, device):
     return project
 
 
-def iterative_projection(kernel, Z, device, n_iter, random_state):
+def iterative_projection(operator, Z, ridge, n_iter, random_state):
     """Projection onto centres by preconditioned conjugate gradients.
 
     Memory linear in the centres. Each iteration is one product with K(Z, Z), as is
@@ -231,9 +231,11 @@ def iterative_projection(kernel, Z, device, n_iter, random_state):
 
     Parameters
     ----------
-    kernel : Kernel or callable
+    operator : KernelOperator
+        K(Z, Z).
     Z : array of shape (p, d)
-    device : Device
+    ridge : float
+        At least what rounding takes from its eigenvalues. It moves no fixed point.
     n_iter : int
     random_state : RandomState
 
@@ -241,9 +243,8 @@ def iterative_projection(kernel, Z, device, n_iter, random_state):
     -------
     callable
     """
-    operator = make_operator(kernel, Z, None, device, precision="medium")
-    ridge = 1e-6 * float(operator.diagonal().max())
-    rank = preconditioner_rank(Z.shape[0])
+    ridge = max(ridge, 1e-6 * float(operator.diagonal().max()))
+    xp, rank = operator.device.xp, preconditioner_rank(Z.shape[0])
     precondition = nystrom_preconditioner(
         operator, Z, rank, [ridge], None, random_state
     )
@@ -253,7 +254,7 @@ def iterative_projection(kernel, Z, device, n_iter, random_state):
 
     def project(h):
         theta, _, _ = conjugate_gradients(
-            apply, h.astype(np.float64), precondition, PROJECTION_TOL, n_iter, device.xp
+            apply, h.astype(np.float64), precondition, PROJECTION_TOL, n_iter, xp
         )
         return theta.astype(h.dtype)
 
@@ -366,6 +367,7 @@ def assemble(kernel, data, centers, coef, options, device, random_state):
     )
     batch = options.batch(n, preconditioner)
     step = preconditioner.step(batch)
+    preconditioner.precision = preconditioner.precision_for(batch)
     if centers is None:
         centers = data.all_rows()
         operator = make_operator(kernel, centers, centers, device)
@@ -377,7 +379,9 @@ def assemble(kernel, data, centers, coef, options, device, random_state):
         period = p // batch
     else:
         its = PROJECTION_ITERATIONS
-        project = iterative_projection(kernel, centers, device, its, random_state)
+        own = operator.with_samples(centers).with_precision(preconditioner.precision)
+        ridge = p * preconditioner.rounding_in_use
+        project = iterative_projection(own, centers, ridge, its, random_state)
         # Per row: its p^2 / (T m) pairs for projections, T m / 2 for what is pending.
         period = round(p * np.sqrt(2 * EXPECTED_ITERATIONS) / batch)
     model = DelayedProjection(

@@ -20,6 +20,8 @@ RARE = 1e-3
 CHECKED_ROWS = 8192
 # Batches beyond this save nothing and make the loss curve coarse.
 MAX_BATCH = 8192
+# Rounding errors that do no harm, as a share of the largest eigenvalue that is left.
+SMALL_ROUNDING = 0.1
 # Steps times the largest eigenvalue; convergence ends at 2, and it is an estimate.
 SAFETY = 1.8
 
@@ -45,6 +47,10 @@ class Preconditioner:
         largest, but for rare rows.
     row_weights : array of shape (n,) or None
         Share of the step that each row takes: less than 1 where more is left.
+    rounding : float
+        Largest eigenvalue of what precision "medium" adds to the matrix over s.
+    precision : {"high", "medium"}
+        Of products with what goes to zero.
     """
 
     operator: Any
@@ -54,17 +60,32 @@ class Preconditioner:
     top: float
     beta: float
     row_weights: Any = None
+    rounding: float = 0.0
+    precision: str = "high"
+
+    def precision_for(self, batch_size):
+        """Enough for products with the residual: they go to zero with it.
+
+        Rounding moves no fixed point, but it adds to the spectrum that is left: where
+        it is not small beside that, it slows training down or makes it diverge.
+        """
+        left = self.top + self.beta / batch_size
+        return "medium" if self.rounding <= SMALL_ROUNDING * left else "high"
 
     def directions(self, X, residual):
         """``E.T @ K(X_S, X) @ residual``, shape (q, c)."""
-        # Of what goes to zero: rounding slows nothing down and moves no fixed point.
-        rough = self.operator.with_precision("medium")
+        rough = self.operator.with_precision(self.precision)
         product = rough.with_rows(X).T @ residual
         return self.vectors.T @ product
 
     def spread(self, u):
         """``E diag(weights) u``: coefficients on the subsample."""
         return self.vectors @ (self.weights[:, None] * u)
+
+    @property
+    def rounding_in_use(self):
+        """`rounding` in the chosen precision."""
+        return self.rounding if self.precision == "medium" else 0.0
 
     @property
     def critical_batch(self):
@@ -141,6 +162,7 @@ def fit_preconditioner(kernel, data, rows, device, rank, exponent, random_state)
         float(max(values[q], (leading * (1.0 - damping)).max(initial=0.0))),
         beta,
         row_weights,
+        rounding(operator),
     )
     if s < len(data) or s > FULL_SIZE:
         # As many rows as a batch will have: what fewer show is their own k(x, x).
@@ -206,6 +228,34 @@ def _of_all_rows(operator, data, vectors, scale, beta, largest):
     if top <= 2.0 * beta:
         return beta, None
     return beta, (beta / xp.maximum(left, beta)).astype(operator.dtype)
+
+
+def rounding(operator, n_iter=4):
+    """Largest eigenvalue of what precision "medium" adds to K(X, X) / n: an estimate.
+
+    Parameters
+    ----------
+    operator : KernelOperator
+    n_iter : int
+        Power iterations.
+
+    Returns
+    -------
+    float
+        0 where all precisions are one: on a CPU, and in float64.
+    """
+    xp, n = operator.device.xp, operator.shape[0]
+    if operator.device.name == "cpu" or operator.dtype == np.float64:
+        return 0.0
+    rough = operator.with_precision("medium")
+    # A start of its own: the same seed draws the same batches on every device.
+    v = xp.asarray(np.random.RandomState(0).standard_normal((n, 1)))
+    size = xp.linalg.norm(v)
+    for _ in range(n_iter):
+        v = (v / xp.where(size > 0, size, 1)).astype(operator.dtype)
+        v = (rough @ v).astype(np.float64) - operator @ v
+        size = xp.linalg.norm(v)
+    return float(size) / n
 
 
 def measured_top(preconditioner, data, chosen, random_state, n_iter=20):

@@ -8,6 +8,8 @@ import warnings
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 from scipy import sparse
+from sklearn.base import is_classifier
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import column_or_1d, validate_data
 
@@ -62,13 +64,42 @@ class ArrayKind:
         """A NumPy or CuPy array as the user's type."""
         if self.is_cupy:
             return array
-        if is_cupy(array):
-            array = array.get()
+        array = _on_host(array)
         if self.xp is None or not isinstance(array, np.ndarray):
             return array
         if array.dtype.kind not in "fiub":
             return array  # string labels have no other array type
         return self.xp.asarray(array, device=self.device)
+
+
+class ScoreMixin:
+    """`score` with CuPy arrays too, which scikit-learn's metrics refuse by default."""
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy of a classifier, R^2 of a regressor.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            True labels or targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        score : float
+            At most 1.
+        """
+        if not any(map(is_cupy, (X, y, sample_weight))):
+            return super().score(X, y, sample_weight)
+        metric = accuracy_score if is_classifier(self) else r2_score
+        truth, guess, weight = map(_on_host, (y, self.predict(X), sample_weight))
+        return float(metric(truth, guess, sample_weight=weight))
+
+
+def _on_host(array):
+    return array.get() if is_cupy(array) else array
 
 
 def to_numpy_or_cupy(array):
@@ -170,7 +201,7 @@ def check_labels(y, n, estimator):
             "is None."
         )
     y = to_numpy_or_cupy(y)
-    y = column_or_1d(y.get() if is_cupy(y) else y, warn=True)
+    y = column_or_1d(_on_host(y), warn=True)
     check_consistent_length(np.empty(n), y)
     return y
 
@@ -179,8 +210,7 @@ def check_weights(sample_weight, n, dtype):
     """Sample weights as an array of shape (n,), or None when all are equal to 1."""
     if sample_weight is None:
         return None
-    w = to_numpy_or_cupy(sample_weight)
-    w = np.asarray(w.get() if is_cupy(w) else w)
+    w = np.asarray(_on_host(to_numpy_or_cupy(sample_weight)))
     if w.dtype.kind == "O":  # such as pandas' nullable numbers
         w = w.astype(np.float64)
     if w.dtype.kind not in "fiub":

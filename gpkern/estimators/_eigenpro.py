@@ -8,6 +8,7 @@ from sklearn.base import MultiOutputMixin, RegressorMixin, _fit_context
 from .._callbacks import with_callbacks
 from ._door import (
     ArrayKind,
+    ScoreMixin,
     all_or_nothing,
     check_fit_X,
     check_predict_X,
@@ -17,7 +18,7 @@ from ._door import (
 from ._eigenpro_base import _EigenPro
 
 
-class EigenProRegressor(MultiOutputMixin, RegressorMixin, _EigenPro):
+class EigenProRegressor(ScoreMixin, MultiOutputMixin, RegressorMixin, _EigenPro):
     """Large kernel regression by preconditioned stochastic gradient descent.
 
     Minimises the squared error over functions spanned by centres, in memory linear

@@ -10,6 +10,7 @@ from .._validation import working_dtype
 from ..algorithms.calibration import fit_calibration, probabilities
 from ._door import (
     ArrayKind,
+    ScoreMixin,
     all_or_nothing,
     check_fit_X,
     check_labels,
@@ -20,7 +21,7 @@ from ._eigenpro_base import _EigenPro
 from ._labels import encode, labels_out, winners
 
 
-class EigenProClassifier(ClassifierMixin, _EigenPro):
+class EigenProClassifier(ScoreMixin, ClassifierMixin, _EigenPro):
     """Large kernel classification by preconditioned stochastic gradient descent.
 
     Least squares on class indicators, solved as in `EigenProRegressor`.

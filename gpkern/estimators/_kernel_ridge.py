@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin, _fit_context
 
-from ._door import ArrayKind, all_or_nothing, check_fit_X, check_targets
+from ._door import ArrayKind, ScoreMixin, all_or_nothing, check_fit_X, check_targets
 from ._kernel_ridge_base import _Ridge
 from ._labels import encode, labels_out, winners
 
 
-class KernelRidge(MultiOutputMixin, RegressorMixin, _Ridge):
+class KernelRidge(ScoreMixin, MultiOutputMixin, RegressorMixin, _Ridge):
     """Kernel ridge regression, from hundreds to millions of rows.
 
     Does what `sklearn.kernel_ridge.KernelRidge` does, with the same parameters and
@@ -162,7 +162,7 @@ class KernelRidge(MultiOutputMixin, RegressorMixin, _Ridge):
         return kind.out(values if self.dual_coef_.ndim == 2 else values[:, 0])
 
 
-class KernelRidgeClassifier(ClassifierMixin, _Ridge):
+class KernelRidgeClassifier(ScoreMixin, ClassifierMixin, _Ridge):
     """Kernel ridge regression on class indicators of -1 and 1.
 
     The kernel counterpart of `sklearn.linear_model.RidgeClassifier`. `KernelRidge` says

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from gpkern import KernelOperator
 from gpkern._device import select
 from gpkern.algorithms import eigenpro as ep
 from gpkern.algorithms.preconditioner import Rank, fit_preconditioner
@@ -233,9 +234,8 @@ class TestProjection:
         if way == "cholesky":
             project = ep.cholesky_projection(kernel, Z, CPU)
         else:
-            project = ep.iterative_projection(
-                kernel, Z, CPU, 10, np.random.RandomState(0)
-            )
+            operator, state = KernelOperator(kernel, Z), np.random.RandomState(0)
+            project = ep.iterative_projection(operator, Z, 0.0, 10, state)
         theta = project(h.astype(dtype))
         assert theta.dtype == dtype
         tol = 1e-4 if dtype == np.float32 or way == "iterative" else 1e-8

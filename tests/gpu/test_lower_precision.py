@@ -22,7 +22,10 @@ def full_precision(monkeypatch):
     return apply
 
 
-@pytest.mark.parametrize("kernel", [RBF(4.0), Matern(8.0, nu=0.5)], ids=str)
+KERNELS = [RBF(4.0), RBF(1.0), Matern(8.0, nu=1.5), Matern(8.0, nu=0.5)]
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
 @pytest.mark.parametrize("n_centers", [None, 1500])
 @pytest.mark.parametrize("dense_bytes", [None, 0], ids=["factor", "iterations"])
 def test_same_solution(n_centers, kernel, dense_bytes, full_precision, monkeypatch):
