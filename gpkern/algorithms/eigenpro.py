@@ -223,7 +223,7 @@ def cholesky_projection(kernel, Z, device):
     return project
 
 
-def iterative_projection(operator, Z, ridge, n_iter, random_state):
+def iterative_projection(operator, Z, n_iter, random_state):
     """Projection onto centres by preconditioned conjugate gradients.
 
     Memory linear in the centres. Each iteration is one product with K(Z, Z), as is
@@ -234,8 +234,6 @@ def iterative_projection(operator, Z, ridge, n_iter, random_state):
     operator : KernelOperator
         K(Z, Z).
     Z : array of shape (p, d)
-    ridge : float
-        At least what rounding takes from its eigenvalues. It moves no fixed point.
     n_iter : int
     random_state : RandomState
 
@@ -243,7 +241,7 @@ def iterative_projection(operator, Z, ridge, n_iter, random_state):
     -------
     callable
     """
-    ridge = max(ridge, 1e-6 * float(operator.diagonal().max()))
+    ridge = 1e-6 * float(operator.diagonal().max())
     xp, rank = operator.device.xp, preconditioner_rank(Z.shape[0])
     precondition = nystrom_preconditioner(
         operator, Z, rank, [ridge], None, random_state
@@ -380,8 +378,7 @@ def assemble(kernel, data, centers, coef, options, device, random_state):
     else:
         its = PROJECTION_ITERATIONS
         own = operator.with_samples(centers).with_precision(preconditioner.precision)
-        ridge = p * preconditioner.rounding_in_use
-        project = iterative_projection(own, centers, ridge, its, random_state)
+        project = iterative_projection(own, centers, its, random_state)
         # Per row: its p^2 / (T m) pairs for projections, T m / 2 for what is pending.
         period = round(p * np.sqrt(2 * EXPECTED_ITERATIONS) / batch)
     model = DelayedProjection(

@@ -83,11 +83,6 @@ class Preconditioner:
         return self.vectors @ (self.weights[:, None] * u)
 
     @property
-    def rounding_in_use(self):
-        """`rounding` in the chosen precision."""
-        return self.rounding if self.precision == "medium" else 0.0
-
-    @property
     def critical_batch(self):
         """Largest batch whose rows may step as far as a single row."""
         return 1 + int((SAFETY - 1.0) * self.beta / self.top)

@@ -235,7 +235,7 @@ class TestProjection:
             project = ep.cholesky_projection(kernel, Z, CPU)
         else:
             operator, state = KernelOperator(kernel, Z), np.random.RandomState(0)
-            project = ep.iterative_projection(operator, Z, 0.0, 10, state)
+            project = ep.iterative_projection(operator, Z, 10, state)
         theta = project(h.astype(dtype))
         assert theta.dtype == dtype
         tol = 1e-4 if dtype == np.float32 or way == "iterative" else 1e-8
