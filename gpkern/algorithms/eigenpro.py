@@ -365,7 +365,8 @@ def assemble(kernel, data, centers, coef, options, device, random_state):
     )
     batch = options.batch(n, preconditioner)
     step = preconditioner.step(batch)
-    preconditioner.precision = preconditioner.precision_for(batch)
+    projects = centers is not None
+    preconditioner.precision = preconditioner.precision_for(batch, projects)
     if centers is None:
         centers = data.all_rows()
         operator = make_operator(kernel, centers, centers, device)

@@ -20,8 +20,9 @@ RARE = 1e-3
 CHECKED_ROWS = 8192
 # Batches beyond this save nothing and make the loss curve coarse.
 MAX_BATCH = 8192
-# Rounding errors that do no harm, as a share of the largest eigenvalue that is left.
-SMALL_ROUNDING = 0.1
+# Rounding errors that do no harm, as a share of the largest eigenvalue that is left;
+# a projection onto centres divides by smaller ones than that.
+SMALL_ROUNDING, SMALL_IN_PROJECTIONS = 0.1, 0.05
 # Steps times the largest eigenvalue; convergence ends at 2, and it is an estimate.
 SAFETY = 1.8
 
@@ -63,14 +64,15 @@ class Preconditioner:
     rounding: float = 0.0
     precision: str = "high"
 
-    def precision_for(self, batch_size):
+    def precision_for(self, batch_size, projects):
         """Enough for products with the residual: they go to zero with it.
 
         Rounding moves no fixed point, but it adds to the spectrum that is left: where
         it is not small beside that, it slows training down or makes it diverge.
         """
         left = self.top + self.beta / batch_size
-        return "medium" if self.rounding <= SMALL_ROUNDING * left else "high"
+        tolerated = SMALL_IN_PROJECTIONS if projects else SMALL_ROUNDING
+        return "medium" if self.rounding <= tolerated * left else "high"
 
     def directions(self, X, residual):
         """``E.T @ K(X_S, X) @ residual``, shape (q, c)."""
