@@ -65,6 +65,8 @@ class Matrix:
         self.device_id = cp.cuda.runtime.getDevice()
         self.budget = int(budget)
         self.symmetric = Z is None
+        # What no rows change, kept once for this matrix and those made from it.
+        self.family = {} if other is None else other.family
         if other is None:
             target = X if Z is None else Z
             name = "X" if Z is None else "Z"
@@ -93,6 +95,9 @@ class Matrix:
             self.precision,
             self,
         )
+
+    def __getstate__(self):
+        return self.__dict__ | {"family": {}}
 
     def _copy(self):
         out = object.__new__(Matrix)
@@ -147,7 +152,15 @@ class Matrix:
         # Tiles and launches shrink together when memory runs out.
         launch = min(plans.LAUNCH_ROWS, 64 * self.tile_rows)
         return Reducer(
-            program, self.X, self.Z, kind, self.parts, diagonal, launch, self.given
+            program,
+            self.X,
+            self.Z,
+            kind,
+            self.parts,
+            diagonal,
+            launch,
+            self.given,
+            self.family,
         )
 
     @property

@@ -32,12 +32,16 @@ class Reducer:
         Entries on the diagonal of the symmetric matrix.
     launch_rows : int
         Rows of one launch, at most; a multiple of 256.
-    given : array of shape (n,), default=None
+    given : array of shape (n,) or None
         What the formula takes from the call, one number a row.
+    family : dict
+        Where functions, numbers and decisions are kept that no rows of X change.
     """
 
-    def __init__(self, program, X, Z, kind, parts, diagonal, launch_rows, given=None):
-        self.given = given
+    def __init__(
+        self, program, X, Z, kind, parts, diagonal, launch_rows, given, family
+    ):
+        self.given, self.family = given, family
         self.program, self.X, self.Z, self.kind = program, X, Z, kind
         self.width = program.width(X.shape[1])
         self.dtype, self.by_products = np.dtype(X.dtype), kind in ("mma", "wgmma")
@@ -46,7 +50,12 @@ class Reducer:
             cp.cuda.runtime.getDevice()
         )
         self.key = program.key, program.params.tobytes()
-        self.form, self.params = Z.kept_once(("numbers", self.key), self._numbers)
+        self.form, self.params = self._kept_once(("numbers", self.key), self._numbers)
+
+    def _kept_once(self, key, make):
+        if key not in self.family:
+            self.family[key] = make()
+        return self.family[key]
 
     def _numbers(self):
         form = fast.lowered(self.program, self.width)
@@ -244,11 +253,18 @@ class Reducer:
         program = self.program
         if program.pair_leaves[0].metric == "dot":
             return False
-        if program.is_rough or not self.Z.keep:
+        if program.is_rough:
             return True
-        z = self._packed(self.Z, 0, self.Z.shape[0])
-        slope = self.Z.kept_once(("slope", self.key), lambda: plans.slope(program))
-        return slope * z.largest_norm > plans.SAFE_SLOPE
+
+        def by_norms():
+            if not self.Z.keep:
+                return True
+            sides = (side for side in (self.X, self.Z) if side.keep)
+            norm = max(self._packed(s, 0, s.shape[0]).largest_norm for s in sides)
+            return plans.slope(program) * norm > plans.SAFE_SLOPE
+
+        # Waits for the GPU, so once, whatever rows are X at first.
+        return self._kept_once(("exact", self.key), by_norms)
 
     def _launch(self, plan, rows, columns, operand, kept=None):
         """Parts of one chunk of rows against one chunk of columns.
@@ -326,7 +342,7 @@ class Reducer:
             return function
 
         key = ("function", self.kind, self.key, plan, diagonal, store)
-        return self.Z.kept_once(key, make)
+        return self._kept_once(key, make)
 
     def halves(self, outputs):
         """Whether `symmetric_matmat` is faster than `matmat`, for columns of V."""
