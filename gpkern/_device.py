@@ -42,6 +42,15 @@ class Device:
             return nullcontext()
         return self.xp.cuda.Device(int(self.name.partition(":")[2]))
 
+    @property
+    def walks(self):
+        """Module of what goes one step after another."""
+        if self.name == "cpu":
+            from .cpu import walks
+        else:
+            from .gpu import walks
+        return walks
+
     def put(self, array):
         """The array on this device; sparse matrices and None pass unchanged."""
         if array is None or sparse.issparse(array) or self.name == "cpu":

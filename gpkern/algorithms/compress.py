@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from .coresets import block, objective, without_worst
-from .halving import halve, split
+from .halving import halve_all, split
 
 
 def compress(operator, order, oversampling, delta, random_state):
@@ -34,19 +34,19 @@ def compress(operator, order, oversampling, delta, random_state):
     ndarray of int
     """
     n, smallest = len(order), 4**oversampling
-    levels = max(1, int(np.ceil(np.log(max(n / smallest, 1.0)) / np.log(4.0))))
-
-    def compressed(part):
-        if len(part) <= smallest:
-            return part
-        quarters = np.array_split(part, 4)
-        joined = np.concatenate([compressed(q) for q in quarters])
-        # The share of this call in delta, among all calls of all levels.
-        share = len(joined) ** 2 * delta / (4.0 * smallest * levels * n)
-        halves = halve(operator, joined, min(share, 0.5), random_state)
-        return halves[random_state.randint(2)]  # either, so that errors cancel
-
-    return compressed(order)
+    # Parts of about the smallest size, and none of them empty.
+    levels = min(round(np.emath.logn(4, n / smallest)), int(np.emath.logn(4, n)))
+    levels = max(0, levels)
+    parts = np.array_split(order, 4**levels)
+    for _ in range(levels):
+        joined = [np.concatenate(parts[i : i + 4]) for i in range(0, len(parts), 4)]
+        # The share of each halving in delta, among those of all levels.
+        shares = [len(j) ** 2 * delta / (4.0 * smallest * levels * n) for j in joined]
+        shares = np.minimum(shares, 0.5)
+        halves = halve_all(operator, joined, shares, random_state)
+        # Either half, so that errors cancel.
+        parts = [pair[random_state.randint(2)] for pair in halves]
+    return parts[0]
 
 
 def thin(operator, splitter, order, size, mu, delta, random_state, unique=True):
@@ -82,14 +82,9 @@ def thin(operator, splitter, order, size, mu, delta, random_state, unique=True):
     if unique:
         sets = [np.unique(s) for s in sets]
     sets = [s for s in sets if len(s) >= size] + [candidates]
-    best, least = None, np.inf
-    for rows in sets:
-        K = block(operator, rows)
-        value = objective(K, mu[rows])
-        if value < least:
-            best, least, best_K = rows, value, K
+    best = min(sets, key=lambda rows: objective(operator, rows, mu))
     if len(best) > size:
-        best = best[without_worst(best_K, mu[best], size)]
+        best = best[without_worst(block(operator, best), mu[best], size)]
     return best
 
 

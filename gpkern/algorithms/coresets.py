@@ -30,17 +30,19 @@ class Coreset:
     path: list = field(default_factory=list)
 
 
-def objective(K, mu):
+def objective(operator, rows, mu):
     """``mean k(C, C) - 2 mean mu(C)``: the squared MMD less a constant.
 
     Parameters
     ----------
-    K : ndarray of shape (s, s)
-        Of the coreset.
-    mu : ndarray of shape (s,)
-        Mean kernel value of its rows with the sample.
+    operator : KernelOperator
+    rows : ndarray of int, shape (s,)
+        The coreset.
+    mu : ndarray of shape (n,)
+        Mean kernel value of each row with the sample.
     """
-    return float(K.mean() - 2.0 * mu.mean())
+    own = operator.with_samples(take_rows(operator, rows))
+    return own.total() / len(rows) ** 2 - 2.0 * float(mu[rows].mean())
 
 
 def block(operator, rows):
@@ -95,45 +97,102 @@ def exchange(operator, rows, mu, passes=None, unique=True):
     -------
     Coreset
     """
-    xp, size, n = operator.device.xp, len(rows), operator.shape[0]
+    xp, size = operator.device.xp, len(rows)
     mu = xp.asarray(mu, dtype=np.float64)
-    diagonal = operator.diagonal().astype(np.float64)
-    rows, path = np.array(rows), []
-    keep = 8 * size * n <= KEPT_BYTES
-    kept = {}
-
-    def row_of(place):
-        if place not in kept:
-            values = operator.rows(int(rows[place])).astype(np.float64)
-            if not keep:
-                return values
-            kept[place] = values
-        return kept[place]
-
-    total = sum(row_of(t) for t in range(size))
-    taken = xp.zeros(n)
-    if unique:
-        taken[xp.asarray(rows)] = np.inf
+    kind = DenseExchange if DenseExchange.serves(operator) else RowExchange
+    work, path = kind(operator, rows, mu, unique), []
     for _ in range(MOST_PASSES if passes is None else passes):
-        changed = False
+        changed = work.run()
+        chosen = xp.asarray(work.rows)
+        inner = float(work.total[chosen].sum()) / size**2
+        path.append(inner - 2.0 * float(mu[chosen].mean()))
+        if not changed:
+            break
+    return Coreset(operator.device.get(work.rows), path)
+
+
+class RowExchange:
+    """Passes of `exchange` by rows of K, which are computed when they are needed.
+
+    Attributes
+    ----------
+    rows : ndarray of int, shape (s,)
+    total : array of shape (n,)
+        Sum of the rows of K in the coreset.
+    """
+
+    def __init__(self, operator, rows, mu, unique):
+        xp, n = operator.device.xp, operator.shape[0]
+        self.operator, self.mu, self.unique = operator, mu, unique
+        self.diagonal = operator.diagonal().astype(np.float64)
+        self.rows, self.taken = np.array(rows), xp.zeros(n)
+        self.kept = {}
+        self.keep = 8 * len(rows) * n <= KEPT_BYTES
+        self.total = sum(self._row(t) for t in range(len(rows)))
+        if unique:
+            self.taken[xp.asarray(rows)] = np.inf
+
+    def _row(self, place):
+        if place not in self.kept:
+            row = self.operator.rows(int(self.rows[place])).astype(np.float64)
+            if not self.keep:
+                return row
+            self.kept[place] = row
+        return self.kept[place]
+
+    def run(self):
+        """One pass; whether anything was exchanged."""
+        changed, size = False, len(self.rows)
         for t in range(size):
-            old = int(rows[t])
-            total -= row_of(t)
-            taken[old] = 0.0
-            gain = diagonal / size + 2.0 * (total / size - mu) + taken
+            old = int(self.rows[t])
+            self.total -= self._row(t)
+            self.taken[old] = 0.0
+            means = self.total / size - self.mu
+            gain = self.diagonal / size + 2.0 * means + self.taken
             best = int(gain.argmin())
             # Of equals the present one stays: no exchange without a gain.
             if best != old and float(gain[best]) < float(gain[old]):
-                rows[t], changed = best, True
-                kept.pop(t, None)
-            total += row_of(t)
-            if unique:
-                taken[int(rows[t])] = np.inf
-        inner = float(total[xp.asarray(rows)].sum()) / size**2
-        path.append(inner - 2.0 * float(mu[xp.asarray(rows)].mean()))
-        if not changed:
-            break
-    return Coreset(rows, path)
+                self.rows[t], changed = best, True
+                self.kept.pop(t, None)
+            self.total += self._row(t)
+            if self.unique:
+                self.taken[int(self.rows[t])] = np.inf
+        return changed
+
+
+class DenseExchange:
+    """The same on a GPU, a pass in one launch, where K itself fits its memory."""
+
+    def __init__(self, operator, rows, mu, unique):
+        xp, n = operator.device.xp, operator.shape[0]
+        self.walks, self.K, self.mu = operator.device.walks, operator.to_dense(), mu
+        self.diagonal, self.unique = operator.diagonal(), unique
+        self.chosen = xp.asarray(rows, dtype=np.int64).reshape(1, -1)
+        self.sums = self.K[self.chosen[0]].sum(axis=0).reshape(1, n)
+        self.taken = xp.zeros((1, n), np.int8)
+        self.taken[0, self.chosen[0]] = 1
+
+    @staticmethod
+    def serves(operator):
+        """Whether there is a GPU with room for K, in float64."""
+        device, n = operator.device, operator.shape[0]
+        fits = 8 * n * n <= device.dense_bytes()
+        return device.name != "cpu" and operator.dtype == np.float64 and fits
+
+    @property
+    def rows(self):
+        """See `RowExchange`."""
+        return self.chosen[0]
+
+    @property
+    def total(self):
+        """See `RowExchange`."""
+        return self.sums[0]
+
+    def run(self):
+        """One pass; whether anything was exchanged."""
+        state = self.mu, self.chosen, self.sums, self.taken
+        return bool(self.walks.exchange(self.K, self.diagonal, *state, self.unique)[0])
 
 
 def herd(operator, size, mu, unique=True):

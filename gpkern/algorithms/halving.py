@@ -3,15 +3,20 @@
 Points are taken in pairs, and each pair's two points go to different halves, by a
 self-balancing walk (Dwivedi & Mackey 2021, "Kernel thinning", algorithm 1a with its
 adaptive thresholds): a coin that is biased against the halves' present imbalance.
+Problems of one size are worked on together, which is what a GPU needs.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-# Pairs that are decided on one tile of the kernel matrix: all of a small problem.
+from .._groups import group_blocks, group_products, groups_within, take_rows
+
+# Pairs that are decided on one tile of the kernel matrix, and on a CPU all of a small
+# problem.
 BLOCK_PAIRS, SMALL_PAIRS = 256, 768
+
+__all__ = ["halve", "halve_all", "split", "take_rows", "walk"]
 
 
 def halve(operator, order, delta, random_state):
@@ -34,9 +39,32 @@ def halve(operator, order, delta, random_state):
     left, right : ndarray of int
         One row of each pair, and the other.
     """
-    pairs = len(order) // 2
-    p, q = order[: 2 * pairs : 2], order[1 : 2 * pairs : 2]
-    signs = walk(operator, order[: 2 * pairs], delta, random_state)
+    return halve_all(operator, [order], [delta], random_state)[0]
+
+
+def halve_all(operator, orders, deltas, random_state):
+    """`halve` of several sets of rows.
+
+    Parameters
+    ----------
+    operator, random_state
+        Of `halve`.
+    orders : list of ndarray of int
+    deltas : list of float
+
+    Returns
+    -------
+    list of (left, right)
+    """
+    coins = [random_state.random_sample(len(order) // 2) for order in orders]
+    signs = walk(operator, orders, deltas, coins)
+    return [
+        _halves(order, s, random_state) for order, s in zip(orders, signs, strict=True)
+    ]
+
+
+def _halves(order, signs, random_state):
+    p, q = order[: 2 * len(signs) : 2], order[1 : 2 * len(signs) : 2]
     left, right = np.where(signs > 0, p, q), np.where(signs > 0, q, p)
     if len(order) % 2:
         if random_state.randint(2):
@@ -46,91 +74,68 @@ def halve(operator, order, delta, random_state):
     return left, right
 
 
-def walk(operator, order, delta, random_state):
-    """Signs of the pairs: +1 where the first of them goes left.
-
-    Each entry of the kernel matrix is computed once, and only those within a block
-    of pairs are held.
-    """
-    pairs, device = len(order) // 2, operator.device
-    signs, balance, variance = np.empty(pairs), np.zeros(pairs), 0.0
-    coins = random_state.random_sample(pairs)
-    rows = take_rows(operator, order)
-    log_factor = 2.0 * np.log(2.0 * max(1, len(order)) / delta)
-    size = pairs if pairs <= SMALL_PAIRS else BLOCK_PAIRS
-    for a in range(0, pairs, max(1, size)):
-        b = min(a + size, pairs)
-        block = rows[2 * a : 2 * b]
-        inner = device.get(operator.with_samples(block).to_dense())
-        limits, variance = thresholds(pair_squares(inner), log_factor, variance)
-        _decide(inner, balance[a:b], limits, coins[a:b], signs[a:b])
-        if b < pairs:
-            # What the block's points add up to at the points of the pairs to come.
-            weights = np.stack([signs[a:b], -signs[a:b]], axis=1).ravel()
-            ahead = operator.with_samples(rows[2 * b :], block)
-            values = device.get(ahead @ device.xp.asarray(weights))
-            balance[b:] += values[0::2] - values[1::2]
-    return signs
-
-
-def take_rows(operator, order):
-    """Some of the rows of an operator's X, on its device."""
-    X = operator.matrix_.X.raw(0, operator.shape[0])
-    return X[operator.device.xp.asarray(order)]
-
-
-def pair_squares(K):
-    """``|k(p, .) - k(q, .)|^2`` of each pair, from the matrix of their points."""
-    own = np.diagonal(K)
-    return np.maximum(own[0::2] + own[1::2] - 2.0 * np.diagonal(K, 1)[0::2], 0.0)
-
-
-@njit(cache=True)
-def thresholds(squares, log_factor, variance=0.0):
-    """How far the balance must be off for a coin to be decided.
-
-    Grows with the sub-Gaussian constant of the walk so far.
+def walk(operator, orders, deltas, coins):
+    """Signs of the pairs of each set: +1 where the first of them goes left.
 
     Parameters
     ----------
-    squares : ndarray of shape (h,)
-        Of `pair_squares`.
-    log_factor : float
-        ``2 log(2 n / delta)``.
-    variance : float
-        That of the pairs before.
+    operator, orders, deltas
+        Of `halve_all`.
+    coins : list of ndarray
+        A uniform random number for each pair of each set.
 
     Returns
     -------
-    limits : ndarray of shape (h,)
-    variance : float
-        The balance at x is sub-Gaussian with this, times k(x, x), while no limit is
-        exceeded.
+    list of ndarray
     """
-    out = np.empty_like(squares)
-    for i in range(squares.size):
-        square = squares[i]
-        limit = max(np.sqrt(variance * square * log_factor), square)
-        if variance == 0.0:
-            variance = square
-        elif limit > 0.0:
-            growth = 1.0 + (square / limit - 2.0) * variance / limit
-            variance += square * max(0.0, growth)
-        out[i] = limit if limit > 0.0 else 1.0
-    return out, variance
+    pairs, signs = np.array([len(c) for c in coins]), [np.empty(0)] * len(coins)
+    for h in np.unique(pairs[pairs > 0]):
+        alike = np.flatnonzero(pairs == h)
+        factors = 2.0 * np.log(4.0 * h / np.array([deltas[i] for i in alike]))
+        each = groups_within(operator, 2 * min(h, _block_size(operator, h)))
+        for cut in range(0, len(alike), each):
+            some = alike[cut : cut + each]
+            found = _walk_together(
+                operator,
+                np.stack([orders[i][: 2 * h] for i in some]),
+                np.stack([coins[i] for i in some]),
+                factors[cut : cut + each],
+            )
+            for i, s in zip(some, found, strict=True):
+                signs[i] = s
+    return signs
 
 
-@njit(cache=True)
-def _decide(K, balance, limits, coins, signs):
-    """The walk over the pairs of a block, whose `balance` counts all before them."""
-    for i in range(signs.size):
-        heads = coins[i] <= 0.5 * (1.0 + balance[i] / limits[i])
-        signs[i] = -1.0 if heads else 1.0
-        p, q = 2 * i, 2 * i + 1
-        for j in range(i + 1, signs.size):
-            same = K[p, 2 * j] + K[q, 2 * j + 1]
-            other = K[p, 2 * j + 1] + K[q, 2 * j]
-            balance[j] += signs[i] * (same - other)
+def _block_size(operator, pairs):
+    small = operator.device.name == "cpu" and pairs <= SMALL_PAIRS
+    return int(pairs) if small else BLOCK_PAIRS
+
+
+def _walk_together(operator, orders, coins, factors):
+    """`walk` of sets of one size, stacked.
+
+    Each entry of the kernel matrix is computed once, and only those within a block of
+    pairs are held.
+    """
+    device, (count, pairs) = operator.device, coins.shape
+    xp = device.xp
+    orders, coins, factors = (xp.asarray(a) for a in (orders, coins, factors))
+    signs, balance = xp.empty((count, pairs)), xp.zeros((count, pairs))
+    variance, size = xp.zeros(count), _block_size(operator, pairs)
+    for a in range(0, pairs, size):
+        b = min(a + size, pairs)
+        block = orders[:, 2 * a : 2 * b]
+        inner = group_blocks(operator, block)
+        signs[:, a:b] = device.walks.decide(
+            inner, balance[:, a:b], coins[:, a:b], factors, variance
+        )
+        if b < pairs:
+            # What the block's points add up to at the points of the pairs to come.
+            weights = xp.stack([signs[:, a:b], -signs[:, a:b]], axis=2)
+            weights = weights.reshape(count, -1)
+            ahead = group_products(operator, orders[:, 2 * b :], block, weights)
+            balance[:, b:] += ahead[:, 0::2] - ahead[:, 1::2]
+    return device.get(signs)
 
 
 def split(operator, order, rounds, delta, random_state):
@@ -150,7 +155,7 @@ def split(operator, order, rounds, delta, random_state):
     """
     sets = [order]
     for j in range(rounds):
-        share = delta * 2**j / rounds
-        halves = [halve(operator, s, share, random_state) for s in sets]
+        shares = [delta * 2**j / rounds] * len(sets)
+        halves = halve_all(operator, sets, shares, random_state)
         sets = [half for pair in halves for half in pair]
     return sets

@@ -7,16 +7,44 @@ from typing import Any
 
 import numpy as np
 
-from . import coresets
+from ..operator import make_operator
+from . import anchors, coresets
 from .compress import compress, standard, thin
 from .halving import take_rows
 
 # Rows up to which all of them may be exchanged, and distances are exact.
 ALL_PAIRS_ROWS = 20_000
 # Kernel values that the means of compressed rows with all others may take.
-MEAN_PAIRS = 5e8
+MEAN_PAIRS = {"cpu": 5e8, "cuda": 5e10}
 # Of Compress, where it is left open.
 OVERSAMPLING = 4
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """How rows are compared.
+
+    Attributes
+    ----------
+    kernel, split_kernel : Kernel
+        Of the distance, and of the halving.
+    offset : ndarray of shape (d,) or None
+        Taken from the rows before.
+    """
+
+    kernel: Any
+    split_kernel: Any
+    offset: np.ndarray | None = None
+
+    def operator(self, rows, device, others=None):
+        """K of rows with themselves, or with others; in float64."""
+        rows, others = (self._shifted(a, device) for a in (rows, others))
+        return make_operator(self.kernel, rows, others, device, dtype=np.float64)
+
+    def _shifted(self, rows, device):
+        if rows is None or self.offset is None:
+            return device.put(rows)
+        return device.put(rows) - device.xp.asarray(self.offset)
 
 
 @dataclass(frozen=True)
@@ -63,14 +91,15 @@ class Thinning:
         n = operator.shape[0]
         order = np.arange(n)
         if share is not None:  # each row as often as its weight has it, on average
-            order = _systematic(share, n, random_state)
+            order = systematic(share, n, random_state)
         if self.method == "compress++":
             order = self._compressed(operator, order, size, random_state)
         if self.method == "compress++" and n > ALL_PAIRS_ROWS:
             places, order = np.unique(order, return_inverse=True)
             points = take_rows(operator, places)
             pool = operator.with_samples(points)
-            if len(places) * n > MEAN_PAIRS:  # what was compressed stands for all
+            most = MEAN_PAIRS[operator.device.name.partition(":")[0]]
+            if len(places) * n > most:  # what was compressed stands for all
                 mu = sample_means(pool, np.bincount(order) / len(order))
             else:
                 mu = sample_means(operator.with_rows(points), share)
@@ -138,7 +167,22 @@ def sample_means(operator, share):
     return operator.row_sum(operator.device.xp.asarray(share))
 
 
-def _systematic(share, n, random_state):
+def _anchored_means(operator, share, pool, order):
+    """Means of the pool's rows with a sample that is too large to go through.
+
+    What was compressed stands for it, and its means are right at the anchors.
+    """
+    weights = np.bincount(order) / len(order)
+    few = standard(np.arange(len(weights)), min(anchors.COUNT, len(weights)))
+    points = take_rows(pool, few)
+    exact = sample_means(operator.with_rows(points), share)
+    gap = exact - sample_means(pool.with_rows(points), weights)
+    interpolation = anchors.Interpolation(coresets.block(pool, few))
+    weights[few] += interpolation.weights(pool.device.get(gap))
+    return sample_means(pool, weights)
+
+
+def systematic(share, n, random_state):
     """Row numbers, each about ``n share`` times: systematic resampling."""
     ticks = (np.arange(n) + random_state.random_sample()) / n
     return np.minimum(np.searchsorted(np.cumsum(share), ticks), len(share) - 1)

@@ -48,7 +48,7 @@ def _leaf(i, leaf, kind):
             f"""
     T s{i} = 0;
     for (int k = 0; k < d{i}; ++k) {{
-      const T a = x{i}[(long long)i * d{i} + k], b = z{i}[k * ld{i} + j];
+      const T a = x{i}[(long long)i * d{i} + k], b = z{i}[k * ld{i} + zj];
       s{i} += {_TERMS[leaf.metric]};
     }}""",
         )
@@ -60,12 +60,12 @@ def _leaf(i, leaf, kind):
     return (
         [products, x, z, *norms, f"int d{i}"],
         f"""
-    const T n{i} = nx{i}[i] + nz{i}[j];
+    const T n{i} = nx{i}[i] + nz{i}[zj];
     T s{i} = n{i} - 2 * S{i}[at];
     if (s{i} < CLOSE * n{i}) {{
       s{i} = 0;
       for (int k = 0; k < d{i}; ++k) {{
-        const T t = x{i}[(long long)i * d{i} + k] - z{i}[(long long)j * d{i} + k];
+        const T t = x{i}[(long long)i * d{i} + k] - z{i}[zj * d{i} + k];
         s{i} += t * t;
       }}
     }}""",
@@ -76,7 +76,7 @@ def _header():
     return read("math.cuh")
 
 
-def tile_source(program, dtype, kinds, halves=False):
+def tile_source(program, dtype, kinds, halves=False, grouped=False):
     """CUDA source of ``kernel_tile``.
 
     Parameters
@@ -89,6 +89,8 @@ def tile_source(program, dtype, kinds, halves=False):
     halves : bool, default=False
         Whether values go, scaled, into half-precision parts: the nearest one, and
         where there is a second array what is left.
+    grouped : bool, default=False
+        Whether rows come in groups of equal size, each with columns of its own.
     """
     arguments, code = [], []
     for i, (leaf, kind) in enumerate(zip(program.pair_leaves, kinds, strict=True)):
@@ -98,7 +100,7 @@ def tile_source(program, dtype, kinds, halves=False):
     first = len(program.pair_leaves)
     for i, leaf in enumerate(program.row_leaves, first):
         arguments.append(f"const T* __restrict__ r{i}")
-        code.append(f"\n    const T s{i} = r{i}[{'i' if leaf.is_left else 'j'}];")
+        code.append(f"\n    const T s{i} = r{i}[{'i' if leaf.is_left else 'zj'}];")
     values = [f"s{i}" for i in range(first + len(program.row_leaves))]
     values += [f"p[{i}]" for i in range(len(program.params))]
     arguments.append("const T* __restrict__ p")
@@ -113,6 +115,10 @@ def tile_source(program, dtype, kinds, halves=False):
     else:
         arguments.append("T* out")
         store = f"\n    out[at] = element({', '.join(values)});"
+    place = "j"
+    if grouped:
+        arguments.append("int group")
+        place = "(long long)(i / group) * cols + j"
     arguments += ["int rows", "int cols"]
     close = "1e-3f" if dtype == "float32" else "1e-9"
     return f"""typedef {CTYPES[dtype]} T;
@@ -124,7 +130,8 @@ extern "C" __global__ void kernel_tile(
   const int j = blockIdx.x * blockDim.x + threadIdx.x;
   if (j >= cols) return;
   for (int i = blockIdx.y; i < rows; i += gridDim.y) {{
-    [[maybe_unused]] const long long at = (long long)i * cols + j;{"".join(code)}{store}
+    [[maybe_unused]] const long long at = (long long)i * cols + j, zj = {place};
+    {"".join(code)}{store}
   }}
 }}
 """

@@ -1,4 +1,4 @@
-"""A kernel matrix on a GPU, as reductions over tiles made by cuBLAS and one kernel.
+"""A kernel matrix on a GPU: its reductions, by the fused kernels or over tiles.
 
 A tile is written once by the matrix product (or by nothing, for distances from
 differences), turned into kernel values in place by one generated CUDA kernel, and
@@ -7,50 +7,20 @@ read once by the reduction.
 
 from __future__ import annotations
 
-from functools import lru_cache, wraps
-
 import cupy as cp
 import numpy as np
 
 from ..cpu.matrix import finite_top
-from ..cpu.points import View, check_signs
 from ..kernels.opaque import transposed
-from . import codegen, compiler, forms, plans
+from . import compiler, forms, plans
 from .points import Points, centre_of
 from .reducer import Reducer
+from .tiles import Tiles, on_device
 
-# Up to this many columns a distance is computed from differences.
-DIRECT_COLUMNS = 24
 TILE_ROWS, TILE_COLUMNS = 4096, 8192
-THREADS = 256
 
 
-@lru_cache(maxsize=256)
-def _compiled(source):
-    return cp.RawModule(code=source, options=("-std=c++17",)).get_function(
-        "kernel_tile"
-    )
-
-
-def _on_device(method):
-    """Run a method on the matrix's GPU; out of memory means smaller tiles."""
-
-    @wraps(method)
-    def run(self, *args, **kwargs):
-        with cp.cuda.Device(self.device_id):
-            while True:
-                try:
-                    return method(self, *args, **kwargs)
-                except cp.cuda.memory.OutOfMemoryError:
-                    if self.tile_rows <= 64:
-                        raise
-                    cp.get_default_memory_pool().free_all_blocks()
-                    self.tile_rows //= 2
-
-    return run
-
-
-class Matrix:
+class Matrix(Tiles):
     """K(X, Z) on a GPU; see `gpkern.cpu.matrix.Matrix` for the parameters.
 
     Products and log-sum-exps go through the fused kernels where there is one for the
@@ -168,110 +138,6 @@ class Matrix:
         """Half-precision numbers that make an entry of packed rows."""
         return 1 if self.precision == "medium" else 2
 
-    # ------------------------------------------------------------------ tiles
-
-    @_on_device
-    def tile(self, i0, i1, j0, j1, out=None, program=None):
-        """Entries ``[i0:i1, j0:j1]``, the diagonal of a symmetric matrix exact."""
-        if self.opaque is not None:
-            x, z = self._opaque_rows(self.X, i0, i1), self._opaque_rows(self.Z, j0, j1)
-            block = self.opaque.block(x, z)
-            block = cp.asarray(block, dtype=self.dtype)
-            if program is not None:
-                block = cp.log(block)
-        else:
-            block = cp.empty((i1 - i0, j1 - j0), self.dtype) if out is None else out
-            self._fill(block, i0, i1, j0, j1, program or self.program)
-        if self.symmetric and i0 < j1 and j0 < i1:
-            lo, hi = max(i0, j0), min(i1, j1)
-            at = cp.arange(hi - lo)
-            block[at + (lo - i0), at + (lo - j0)] = self._diagonal(lo, hi, program)
-        return block
-
-    def _fill(self, out, i0, i1, j0, j1, program):
-        rows, columns = out.shape
-        if not out.size:
-            return
-        # The first product may live in `out` itself.
-        kinds, arguments = self.pair_quantities(program, i0, i1, j0, j1, out)
-        source = codegen.tile_source(program, self.dtype.name, kinds)
-        params = cp.asarray(program.params.astype(self.dtype))
-        self._evaluate(source, rows, columns, (*arguments, params, out))
-
-    def evaluate_halves(self, program, kinds, arguments, columns, scale, parts):
-        """Kernel values of a tile times `scale`, in half-precision parts.
-
-        Parameters
-        ----------
-        program : Program
-        kinds, arguments
-            From `pair_quantities`.
-        columns : int
-        scale : float
-        parts : list of array of shape (rows, at least columns), float16
-            One or two.
-        """
-        source = codegen.tile_source(program, self.dtype.name, kinds, halves=True)
-        params = cp.asarray(program.params.astype(self.dtype))
-        low = parts[1] if len(parts) == 2 else np.uintp(0)
-        rows, stride = parts[0].shape
-        more = (params, np.float32(scale), parts[0], low, np.int64(stride))
-        self._evaluate(source, rows, columns, (*arguments, *more))
-
-    def _evaluate(self, source, rows, columns, arguments):
-        grid = (-(-columns // THREADS), min(rows, 65535))
-        arguments += (np.int32(rows), np.int32(columns))
-        _compiled(source)(grid, (THREADS,), arguments)
-
-    def pair_quantities(self, program, i0, i1, j0, j1, out=None):
-        """What a tile's kernel values are made from: how, and the kernel's arguments.
-
-        Programs of one `leaf_key` share them.
-
-        Returns
-        -------
-        kinds : tuple of {"product", "direct"}
-        arguments : tuple
-        """
-        shape, free = (i1 - i0, j1 - j0), [] if out is None else [out]
-        kinds = tuple(self._kind(v) for v in program.pair_leaves)
-        arguments = []
-        for leaf, kind in zip(program.pair_leaves, kinds, strict=True):
-            x, nx = self.X.take(View.of(leaf), i0, i1)
-            if kind == "direct":
-                z, _ = self.Z.take(View.of(leaf, columns=True), j0, j1)
-                check_signs(leaf, x)
-                check_signs(leaf, z)
-                stride = z.strides[0] // z.itemsize
-                arguments += [x, z, np.int32(x.shape[1]), np.int64(stride)]
-                continue
-            z, nz = self.Z.take(View.of(leaf), j0, j1)
-            product = free.pop() if free else cp.empty(shape, self.dtype)
-            cp.matmul(x, z.T, out=product)
-            arguments.append(product)
-            if leaf.metric == "sqeuclidean":
-                arguments += [x, z, nx, nz, np.int32(x.shape[1])]
-        for leaf in program.row_leaves:
-            if leaf.metric == "given_x":
-                arguments.append(self.given[i0:i1])
-                continue
-            side, span = (self.X, (i0, i1)) if leaf.is_left else (self.Z, (j0, j1))
-            arguments.append(side.take(View.of(leaf), *span)[1])
-        return kinds, tuple(arguments)
-
-    def _opaque_rows(self, points, start, stop):
-        """Rows for a kernel that is the user's own code."""
-        rows = points.raw(start, stop)
-        return rows.get() if self.opaque.on_host else rows
-
-    def _kind(self, leaf):
-        """Whether a leaf comes from a matrix product or from differences."""
-        width = self.X.shape[1] // (1 if leaf.mix is None else 2)
-        by_product = leaf.metric == "dot" or (
-            leaf.metric == "sqeuclidean" and width > DIRECT_COLUMNS
-        )
-        return "product" if by_product else "direct"
-
     # ------------------------------------------------------------- reductions
 
     def _strips(self, start=0):
@@ -286,7 +152,7 @@ class Matrix:
         width = min(TILE_COLUMNS, self.shape[1])
         return cp.empty(min(self.tile_rows, self.shape[0]) * width, self.dtype)
 
-    @_on_device
+    @on_device
     def matmat(self, V):
         """K @ V, shape (n, c)."""
         V = cp.ascontiguousarray(cp.asarray(V, dtype=self.dtype))
@@ -309,11 +175,6 @@ class Matrix:
             out[i0:i1] = total
         return out
 
-    @property
-    def _by_product(self):
-        leaves = self.program.pair_leaves if self.program else ()
-        return any(self._kind(v) == "product" for v in leaves)
-
     def _symmetric_matmat(self, V):
         """Each tile above the diagonal serves both of its sides."""
         total = cp.zeros((self.shape[0], V.shape[1]))
@@ -327,7 +188,7 @@ class Matrix:
                 total[a:b] += K.T @ V[i0:i1]
         return total.astype(self.dtype)
 
-    @_on_device
+    @on_device
     def normal_matmat(self, V, targets=None, weights=None, gradient_precision=None):
         """``K.T @ U`` and ``U = weights * (K @ V - targets)``.
 
@@ -365,7 +226,7 @@ class Matrix:
             return None
         return cp.ascontiguousarray(cp.asarray(array, dtype=self.dtype))
 
-    @_on_device
+    @on_device
     def logsumexp(self, log_weights=None):
         """Row log-sum-exp of log K + log_weights, shape (n,), float64."""
         n, m = self.shape
@@ -398,7 +259,7 @@ class Matrix:
             out[i0:i1] = peak + cp.log(total)
         return out + largest
 
-    @_on_device
+    @on_device
     def quadratic_forms(self, programs, R):
         """``r' K r`` for each program and each column r of R, or None: not here.
 
@@ -414,7 +275,7 @@ class Matrix:
         out = forms.quadratic_forms(self, programs, R)
         return out if bool(cp.isfinite(out).all()) else None
 
-    @_on_device
+    @on_device
     def diagonal(self):
         """Entries (i, i) of a square matrix."""
         n = min(self.shape)
@@ -425,18 +286,3 @@ class Matrix:
             i1 = min(i0 + 512, n)
             out[i0:i1] = cp.diagonal(self.tile(i0, i1, i0, i1))
         return out
-
-    def _norms(self, leaf, lo, hi):
-        return self.X.take(View.of(leaf, centred=False), lo, hi)[1]
-
-    def _diagonal(self, lo, hi, program=None):
-        if self.opaque is not None:
-            rows = self._opaque_rows(self.X, lo, hi)
-            values = cp.asarray(self.opaque.diagonal(rows))
-            return values if program is None else cp.log(values)
-        given = 0.0 if self.given is None else self.given[lo:hi].astype(np.float64)
-        return cp.asarray(
-            (program or self.program).diagonal(
-                hi - lo, lambda leaf: self._norms(leaf, lo, hi), given
-            )
-        )

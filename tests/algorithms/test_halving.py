@@ -6,7 +6,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gpkern import KernelOperator
 from gpkern.algorithms import halving
-from gpkern.algorithms.halving import halve, split, thresholds, walk
+from gpkern.algorithms.halving import halve, halve_all, split, walk
+from gpkern.cpu.walks import thresholds
 from gpkern.kernels import RBF, InverseMultiquadric, Laplacian
 
 
@@ -42,7 +43,7 @@ def test_walk(n, kernel, asarray):
     coins = np.random.RandomState(3).random_sample(n // 2)
     signs, limits, variance, G = reference_walk(kernel(X), 0.5, coins)
     order, op = np.arange(n), KernelOperator(kernel, asarray(X))
-    got = walk(op, order, 0.5, np.random.RandomState(3))
+    got = walk(op, [order], [0.5], [coins])[0]
     assert_array_equal(got, signs)
     factor = 2 * np.log(2 * n / 0.5)
     got = thresholds(np.diagonal(G).copy(), factor)
@@ -81,8 +82,8 @@ def test_blocks_change_nothing(monkeypatch):
     for size in (1, 7, 64, 1000):
         monkeypatch.setattr(halving, "BLOCK_PAIRS", size)
         monkeypatch.setattr(halving, "SMALL_PAIRS", 0)
-        state = np.random.RandomState(0)
-        results.append(walk(op, np.arange(400), 0.5, state))
+        coins = np.random.RandomState(0).random_sample(200)
+        results.append(walk(op, [np.arange(400)], [0.5], [coins])[0])
     for other in results[1:]:
         assert_array_equal(other, results[0])
 
@@ -97,11 +98,29 @@ def test_halves_agree_better_than_random_ones():
         e[0::2], e[1::2] = signs, -signs
         return np.sqrt(e @ K @ e) / 1024
 
-    seeds = [np.random.RandomState(s) for s in range(20)]
-    order = np.arange(1024)
-    walks = [discrepancy(walk(op, order, 0.5, s)) for s in seeds]
-    coins = [discrepancy(2.0 * s.randint(2, size=512) - 1) for s in seeds]
-    assert np.mean(walks) < 0.6 * np.mean(coins)
+    coins = [np.random.RandomState(s).random_sample(512) for s in range(20)]
+    walks = walk(op, [np.arange(1024)] * 20, [0.5] * 20, coins)
+    fair = [discrepancy(np.where(c < 0.5, 1.0, -1.0)) for c in coins]
+    assert np.mean([discrepancy(w) for w in walks]) < 0.6 * np.mean(fair)
+
+
+@pytest.mark.parametrize("budget", [2**20, 2**30])
+def test_several_problems_at_once(budget, asarray):
+    """Of several sizes, each as if it were alone; whatever fits in memory together."""
+    X, rng = points(900), np.random.default_rng(4)
+    sizes = [0, 1, 2, 5, 64, 64, 65, 300, 300, 99]
+    orders = [rng.permutation(900)[:n] for n in sizes]
+    deltas = list(rng.uniform(0.01, 0.5, len(sizes)))
+    coins = [rng.uniform(size=n // 2) for n in sizes]
+    op = KernelOperator(RBF(1.0), asarray(X), memory_budget=budget)
+    together = walk(op, orders, deltas, coins)
+    for order, delta, c, got in zip(orders, deltas, coins, together, strict=True):
+        K = RBF(1.0)(X[order[: 2 * len(c)]])
+        expected = reference_walk(K, delta, c)[0] if len(c) else []
+        assert_array_equal(got, expected)
+    halves = halve_all(op, orders, deltas, np.random.RandomState(0))
+    for order, pair in zip(orders, halves, strict=True):
+        assert_array_equal(np.sort(np.concatenate(pair)), np.sort(order))
 
 
 def test_imbalance_is_sub_gaussian():
@@ -111,10 +130,8 @@ def test_imbalance_is_sub_gaussian():
     difference = K[0::2] - K[1::2]
     squares = np.diagonal(difference[:, 0::2] - difference[:, 1::2]).copy()
     _, variance = thresholds(squares, 2 * np.log(2 * 128 / 0.5))
-    order, values = np.arange(128), []
-    for seed in range(400):
-        state = np.random.RandomState(seed)
-        values.append(walk(op, order, 0.5, state) @ difference)
-    ratio = np.array(values)[:, ::16] / np.sqrt(variance)
+    coins = [np.random.RandomState(s).random_sample(64) for s in range(400)]
+    signs = np.array(walk(op, [np.arange(128)] * 400, [0.5] * 400, coins))
+    ratio = (signs @ difference)[:, ::16] / np.sqrt(variance)
     for size in (-1.0, -0.5, 0.5, 1.0):
         assert (np.exp(size * ratio - size**2 / 2).mean(axis=0) < 1.1).all()

@@ -1,0 +1,246 @@
+"""Tiles of a kernel matrix: one matrix product, or none, and one generated kernel."""
+
+from __future__ import annotations
+
+from functools import lru_cache, wraps
+
+import cupy as cp
+import numpy as np
+
+from ..cpu.points import View, check_signs
+from . import codegen
+from .points import Points
+
+# Up to this many columns a distance is computed from differences.
+DIRECT_COLUMNS = 24
+THREADS = 256
+# Share of the budget that the blocks of `group_products` may take.
+GROUP_SHARE = 8
+
+
+@lru_cache(maxsize=256)
+def _compiled(source):
+    return cp.RawModule(code=source, options=("-std=c++17",)).get_function(
+        "kernel_tile"
+    )
+
+
+def on_device(method):
+    """Run a method on the matrix's GPU; out of memory means smaller tiles."""
+
+    @wraps(method)
+    def run(self, *args, **kwargs):
+        with cp.cuda.Device(self.device_id):
+            while True:
+                try:
+                    return method(self, *args, **kwargs)
+                except cp.cuda.memory.OutOfMemoryError:
+                    if self.tile_rows <= 64:
+                        raise
+                    cp.get_default_memory_pool().free_all_blocks()
+                    self.tile_rows //= 2
+
+    return run
+
+
+class Tiles:
+    """Dense parts of a matrix, which has ``X``, ``Z``, ``program`` and ``opaque``."""
+
+    @on_device
+    def tile(self, i0, i1, j0, j1, out=None, program=None):
+        """Entries ``[i0:i1, j0:j1]``, the diagonal of a symmetric matrix exact."""
+        if self.opaque is not None:
+            x, z = self._opaque_rows(self.X, i0, i1), self._opaque_rows(self.Z, j0, j1)
+            block = self.opaque.block(x, z)
+            block = cp.asarray(block, dtype=self.dtype)
+            if program is not None:
+                block = cp.log(block)
+        else:
+            block = cp.empty((i1 - i0, j1 - j0), self.dtype) if out is None else out
+            self._fill(block, i0, i1, j0, j1, program or self.program)
+        if self.symmetric and i0 < j1 and j0 < i1:
+            lo, hi = max(i0, j0), min(i1, j1)
+            at = cp.arange(hi - lo)
+            block[at + (lo - i0), at + (lo - j0)] = self._diagonal(lo, hi, program)
+        return block
+
+    @on_device
+    def group_blocks(self, rows):
+        """K of the rows in each group with themselves; see `Reductions.group_blocks`.
+
+        Parameters
+        ----------
+        rows : array of int, shape (groups, a)
+
+        Returns
+        -------
+        array of shape (groups, a, a)
+        """
+        groups, a = rows.shape
+        part = self._gathered(rows, None)
+        out = cp.empty((groups * a, a), self.dtype)
+        part._fill(out, 0, groups * a, 0, groups * a, self.program, groups)
+        out, at = out.reshape(groups, a, a), cp.arange(a)
+        out[:, at, at] = part._diagonal(0, groups * a).reshape(groups, a)
+        return out
+
+    @on_device
+    def group_products(self, rows, columns, V):
+        """K of rows and columns of each group, times a vector of its own.
+
+        Parameters
+        ----------
+        rows, columns : array of int, shape (groups, a), (groups, b)
+        V : array of shape (groups, b)
+
+        Returns
+        -------
+        array of shape (groups, a)
+        """
+        groups, a = rows.shape
+        b = columns.shape[1]
+        out = cp.empty((groups, a), self.dtype)
+        room = self.budget // (GROUP_SHARE * groups * b * self.dtype.itemsize)
+        height = int(min(a, max(1, room)))
+        for start in range(0, a, height):
+            some = rows[:, start : start + height]
+            part = self._gathered(some, columns)
+            block = cp.empty((some.size, b), self.dtype)
+            part._fill(block, 0, some.size, 0, columns.size, self.program, groups)
+            block = block.reshape(groups, -1, b)
+            out[:, start : start + height] = (block @ V[:, :, None])[:, :, 0]
+        return out
+
+    def _gathered(self, rows, columns):
+        """The matrix of some rows of X and of others, both in the order given."""
+        out = self._copy()
+        out.X = out.Z = self._some(rows)
+        if columns is not None:
+            out.Z = self._some(columns)
+        out.shape = (out.X.shape[0], out.Z.shape[0])
+        return out
+
+    def _some(self, rows):
+        """Rows of X as `Points` of their own."""
+        rows = cp.asarray(rows).ravel()
+        if isinstance(self.X.source, cp.ndarray):
+            source = self.X.source[rows]
+        else:
+            source = self.X.raw(0, self.X.shape[0])[rows]
+        return Points(source, self.dtype, self.Z.centre, self.budget)
+
+    def _fill(self, out, i0, i1, j0, j1, program, groups=1):
+        """Entries of a tile; in groups, rows have columns of their own."""
+        rows, columns = out.shape
+        if not out.size:
+            return
+        # The first product may live in `out` itself.
+        span = i0, i1, j0, j1
+        kinds, arguments = self.pair_quantities(program, *span, out, groups)
+        source = codegen.tile_source(
+            program, self.dtype.name, kinds, grouped=groups > 1
+        )
+        params = cp.asarray(program.params.astype(self.dtype))
+        arguments = (*arguments, params, out)
+        if groups > 1:
+            arguments += (np.int32(rows // groups),)
+        self._evaluate(source, rows, columns, arguments)
+
+    def evaluate_halves(self, program, kinds, arguments, columns, scale, parts):
+        """Kernel values of a tile times `scale`, in half-precision parts.
+
+        Parameters
+        ----------
+        program : Program
+        kinds, arguments
+            From `pair_quantities`.
+        columns : int
+        scale : float
+        parts : list of array of shape (rows, at least columns), float16
+            One or two.
+        """
+        source = codegen.tile_source(program, self.dtype.name, kinds, halves=True)
+        params = cp.asarray(program.params.astype(self.dtype))
+        low = parts[1] if len(parts) == 2 else np.uintp(0)
+        rows, stride = parts[0].shape
+        more = (params, np.float32(scale), parts[0], low, np.int64(stride))
+        self._evaluate(source, rows, columns, (*arguments, *more))
+
+    def _evaluate(self, source, rows, columns, arguments):
+        grid = (-(-columns // THREADS), min(rows, 65535))
+        arguments += (np.int32(rows), np.int32(columns))
+        _compiled(source)(grid, (THREADS,), arguments)
+
+    def pair_quantities(self, program, i0, i1, j0, j1, out=None, groups=1):
+        """What a tile's kernel values are made from: how, and the kernel's arguments.
+
+        Programs of one `leaf_key` share them.
+
+        Returns
+        -------
+        kinds : tuple of {"product", "direct"}
+        arguments : tuple
+        """
+        shape, free = (i1 - i0, (j1 - j0) // groups), [] if out is None else [out]
+        kinds = tuple(self._kind(v) for v in program.pair_leaves)
+        arguments = []
+        for leaf, kind in zip(program.pair_leaves, kinds, strict=True):
+            x, nx = self.X.take(View.of(leaf), i0, i1)
+            if kind == "direct":
+                z, _ = self.Z.take(View.of(leaf, columns=True), j0, j1)
+                check_signs(leaf, x)
+                check_signs(leaf, z)
+                stride = z.strides[0] // z.itemsize
+                arguments += [x, z, np.int32(x.shape[1]), np.int64(stride)]
+                continue
+            z, nz = self.Z.take(View.of(leaf), j0, j1)
+            product = free.pop() if free else cp.empty(shape, self.dtype)
+            d = x.shape[1]
+            cp.matmul(
+                x.reshape(groups, -1, d),
+                z.reshape(groups, -1, d).transpose(0, 2, 1),
+                out=product.reshape(groups, -1, shape[1]),
+            )
+            arguments.append(product)
+            if leaf.metric == "sqeuclidean":
+                arguments += [x, z, nx, nz, np.int32(d)]
+        for leaf in program.row_leaves:
+            if leaf.metric == "given_x":
+                arguments.append(self.given[i0:i1])
+                continue
+            side, span = (self.X, (i0, i1)) if leaf.is_left else (self.Z, (j0, j1))
+            arguments.append(side.take(View.of(leaf), *span)[1])
+        return kinds, tuple(arguments)
+
+    def _opaque_rows(self, points, start, stop):
+        """Rows for a kernel that is the user's own code."""
+        rows = points.raw(start, stop)
+        return rows.get() if self.opaque.on_host else rows
+
+    def _kind(self, leaf):
+        """Whether a leaf comes from a matrix product or from differences."""
+        width = self.X.shape[1] // (1 if leaf.mix is None else 2)
+        by_product = leaf.metric == "dot" or (
+            leaf.metric == "sqeuclidean" and width > DIRECT_COLUMNS
+        )
+        return "product" if by_product else "direct"
+
+    @property
+    def _by_product(self):
+        leaves = self.program.pair_leaves if self.program else ()
+        return any(self._kind(v) == "product" for v in leaves)
+
+    def _norms(self, leaf, lo, hi):
+        return self.X.take(View.of(leaf, centred=False), lo, hi)[1]
+
+    def _diagonal(self, lo, hi, program=None):
+        if self.opaque is not None:
+            rows = self._opaque_rows(self.X, lo, hi)
+            values = cp.asarray(self.opaque.diagonal(rows))
+            return values if program is None else cp.log(values)
+        given = 0.0 if self.given is None else self.given[lo:hi].astype(np.float64)
+        return cp.asarray(
+            (program or self.program).diagonal(
+                hi - lo, lambda leaf: self._norms(leaf, lo, hi), given
+            )
+        )
