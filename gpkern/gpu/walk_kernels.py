@@ -11,9 +11,10 @@ import math
 
 from numba import cuda, float64, int64
 
-# Threads of a block, and pairs of points of a block of the halving walk.
+# Pairs of points of a block of the halving walk, and threads of one of exchanges: few
+# enough that each has the registers that it needs.
 PAIRS = 256
-THREADS = 1024
+THREADS = 512
 
 
 @cuda.jit

@@ -5,8 +5,11 @@ Numba launches on CuPy's current stream and reads CuPy's memory.
 
 from __future__ import annotations
 
+import warnings
+
 import cupy as cp
 from numba import cuda
+from numba.core.errors import NumbaPerformanceWarning
 
 from . import walk_kernels
 from .walk_kernels import PAIRS, THREADS
@@ -20,7 +23,9 @@ def _launch(kernel, blocks, threads, *arguments):
         cuda.as_cuda_array(a, sync=False) if isinstance(a, cp.ndarray) else a
         for a in arguments
     ]
-    with cuda.gpus[cp.cuda.runtime.getDevice()]:
+    with cuda.gpus[cp.cuda.runtime.getDevice()], warnings.catch_warnings():
+        # A few problems cannot fill a GPU.
+        warnings.simplefilter("ignore", NumbaPerformanceWarning)
         kernel[blocks, threads, stream](*arguments)
 
 
