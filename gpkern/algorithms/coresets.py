@@ -97,80 +97,112 @@ def exchange(operator, rows, mu, passes=None, unique=True):
     -------
     Coreset
     """
-    xp, size = operator.device.xp, len(rows)
-    mu = xp.asarray(mu, dtype=np.float64)
-    kind = DenseExchange if DenseExchange.serves(operator) else RowExchange
-    work, path = kind(operator, rows, mu, unique), []
-    for _ in range(MOST_PASSES if passes is None else passes):
-        changed = work.run()
-        chosen = xp.asarray(work.rows)
-        inner = float(work.total[chosen].sum()) / size**2
-        path.append(inner - 2.0 * float(mu[chosen].mean()))
-        if not changed:
-            break
-    return Coreset(operator.device.get(work.rows), path)
+    return exchange_all(operator, [rows], mu, passes, unique)[0]
 
 
-class RowExchange:
-    """Passes of `exchange` by rows of K, which are computed when they are needed.
+def exchange_all(operator, starts, mu, passes=None, unique=True):
+    """`exchange` from several starts of one size; a `Coreset` from each."""
+    mu = operator.device.xp.asarray(mu, dtype=np.float64)
+    if DenseExchange.serves(operator):
+        works = [DenseExchange(operator, np.stack(starts), mu, unique)]
+    else:
+        works = [RowExchange(operator, rows, mu, unique) for rows in starts]
+    out = []
+    for work in works:
+        found, active = [Coreset(None) for _ in work.rows], list(range(len(work.rows)))
+        for _ in range(MOST_PASSES if passes is None else passes):
+            changed, values = work.run(), work.objectives()
+            for c in active:
+                found[c].path.append(float(values[c]))
+            active = [c for c in active if changed[c]]
+            if not active:
+                break
+        for coreset, rows in zip(found, operator.device.get(work.rows), strict=True):
+            coreset.rows = rows
+        out += found
+    return out
+
+
+class _Exchange:
+    """What the two ways of exchanging share.
 
     Attributes
     ----------
-    rows : ndarray of int, shape (s,)
-    total : array of shape (n,)
-        Sum of the rows of K in the coreset.
+    rows : array of int, shape (coresets, s)
+    total : array of shape (coresets, n)
+        Sums of the rows of K in each coreset.
+    plain : array of shape (n,)
+        What a row adds to the objective, but for its values with the others.
+    base : array of shape (coresets, n)
+        The same, and infinity for what may not be chosen.
     """
 
     def __init__(self, operator, rows, mu, unique):
-        xp, n = operator.device.xp, operator.shape[0]
-        self.operator, self.mu, self.unique = operator, mu, unique
-        self.diagonal = operator.diagonal().astype(np.float64)
-        self.rows, self.taken = np.array(rows), xp.zeros(n)
-        self.kept = {}
-        self.keep = 8 * len(rows) * n <= KEPT_BYTES
-        self.total = sum(self._row(t) for t in range(len(rows)))
+        xp, self.mu, self.unique = operator.device.xp, mu, unique
+        self.xp, self.rows = xp, rows
+        self.plain = operator.diagonal() / rows.shape[1] - 2.0 * mu
+        self.base = xp.tile(self.plain, (len(rows), 1))
         if unique:
-            self.taken[xp.asarray(rows)] = np.inf
+            self.base[xp.arange(len(rows))[:, None], xp.asarray(rows)] = np.inf
+
+    def objectives(self):
+        """``mean k(C, C) - 2 mean mu(C)`` of each coreset."""
+        chosen = self.xp.asarray(self.rows)
+        inner = self.xp.take_along_axis(self.total, chosen, axis=1).mean(axis=1)
+        return inner / chosen.shape[1] - 2.0 * self.mu[chosen].mean(axis=1)
+
+
+class RowExchange(_Exchange):
+    """Passes of `exchange` by rows of K, which are computed when they are needed.
+
+    One coreset, its rows on the host.
+    """
+
+    def __init__(self, operator, rows, mu, unique):
+        super().__init__(operator, np.array(rows).reshape(1, -1), mu, unique)
+        self.operator, self.kept = operator, {}
+        self.keep = 8 * len(rows) * operator.shape[0] <= KEPT_BYTES
+        self.total = sum(self._row(t) for t in range(len(rows))).reshape(1, -1)
 
     def _row(self, place):
         if place not in self.kept:
-            row = self.operator.rows(int(self.rows[place])).astype(np.float64)
+            row = self.operator.rows(int(self.rows[0, place])).astype(np.float64)
             if not self.keep:
                 return row
             self.kept[place] = row
         return self.kept[place]
 
     def run(self):
-        """One pass; whether anything was exchanged."""
-        changed, size = False, len(self.rows)
-        for t in range(size):
-            old = int(self.rows[t])
-            self.total -= self._row(t)
-            self.taken[old] = 0.0
-            means = self.total / size - self.mu
-            gain = self.diagonal / size + 2.0 * means + self.taken
+        """One pass: how many exchanges there were, shape (1,)."""
+        rows, total, base = self.rows[0], self.total[0], self.base[0]
+        changed, step = 0, 2.0 / len(rows)
+        for t in range(len(rows)):
+            old = int(rows[t])
+            total -= self._row(t)
+            base[old] = self.plain[old]
+            gain = base + step * total
             best = int(gain.argmin())
             # Of equals the present one stays: no exchange without a gain.
             if best != old and float(gain[best]) < float(gain[old]):
-                self.rows[t], changed = best, True
+                rows[t] = best
+                changed += 1
                 self.kept.pop(t, None)
-            self.total += self._row(t)
+            total += self._row(t)
             if self.unique:
-                self.taken[int(self.rows[t])] = np.inf
-        return changed
+                base[int(rows[t])] = np.inf
+        return [changed]
 
 
-class DenseExchange:
-    """The same on a GPU, a pass in one launch, where K itself fits its memory."""
+class DenseExchange(_Exchange):
+    """The same on a GPU, a pass in one launch, where K itself fits its memory.
+
+    Several coresets, rows and all on the GPU.
+    """
 
     def __init__(self, operator, rows, mu, unique):
-        xp, n = operator.device.xp, operator.shape[0]
-        self.walks, self.K, self.mu = operator.device.walks, operator.to_dense(), mu
-        self.diagonal, self.unique = operator.diagonal(), unique
-        self.chosen = xp.asarray(rows, dtype=np.int64).reshape(1, -1)
-        self.sums = self.K[self.chosen[0]].sum(axis=0).reshape(1, n)
-        self.taken = xp.zeros((1, n), np.int8)
-        self.taken[0, self.chosen[0]] = 1
+        super().__init__(operator, operator.device.xp.asarray(rows), mu, unique)
+        self.walks, self.K = operator.device.walks, operator.to_dense()
+        self.total = self.xp.stack([self.K[r].sum(axis=0) for r in self.rows])
 
     @staticmethod
     def serves(operator):
@@ -179,20 +211,10 @@ class DenseExchange:
         fits = 8 * n * n <= device.dense_bytes()
         return device.name != "cpu" and operator.dtype == np.float64 and fits
 
-    @property
-    def rows(self):
-        """See `RowExchange`."""
-        return self.chosen[0]
-
-    @property
-    def total(self):
-        """See `RowExchange`."""
-        return self.sums[0]
-
     def run(self):
-        """One pass; whether anything was exchanged."""
-        state = self.mu, self.chosen, self.sums, self.taken
-        return bool(self.walks.exchange(self.K, self.diagonal, *state, self.unique)[0])
+        """One pass: how many exchanges there were, shape (coresets,)."""
+        state = self.plain, self.base, self.rows, self.total
+        return self.walks.exchange(self.K, *state, self.unique).get()
 
 
 def herd(operator, size, mu, unique=True):

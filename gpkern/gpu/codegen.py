@@ -21,6 +21,8 @@ _TERMS = {
     "chi2": "(a - b) * (a - b) / (a + b + T(1e-30))",
 }
 CTYPES = {"float32": "float", "float64": "double"}
+# Rows of a warp of `product_source`: V is read once for all of them.
+PRODUCT_ROWS = 4
 
 
 def _token(token):
@@ -76,6 +78,30 @@ def _header():
     return read("math.cuh")
 
 
+def _pairs(program, kinds):
+    """Kernel arguments, code and the element function's arguments of one pair."""
+    arguments, code = [], []
+    for i, (leaf, kind) in enumerate(zip(program.pair_leaves, kinds, strict=True)):
+        more, text = _leaf(i, leaf, kind)
+        arguments += more
+        code.append(text)
+    first = len(program.pair_leaves)
+    for i, leaf in enumerate(program.row_leaves, first):
+        arguments.append(f"const T* __restrict__ r{i}")
+        code.append(f"\n    const T s{i} = r{i}[{'i' if leaf.is_left else 'zj'}];")
+    values = [f"s{i}" for i in range(first + len(program.row_leaves))]
+    values += [f"p[{i}]" for i in range(len(program.params))]
+    return [*arguments, "const T* __restrict__ p"], "".join(code), ", ".join(values)
+
+
+def _preamble(program, dtype):
+    close = "1e-3f" if dtype == "float32" else "1e-9"
+    return f"""typedef {CTYPES[dtype]} T;
+#define CLOSE T({close})
+{_header()}
+{element(program)}"""
+
+
 def tile_source(program, dtype, kinds, halves=False, grouped=False):
     """CUDA source of ``kernel_tile``.
 
@@ -92,46 +118,69 @@ def tile_source(program, dtype, kinds, halves=False, grouped=False):
     grouped : bool, default=False
         Whether rows come in groups of equal size, each with columns of its own.
     """
-    arguments, code = [], []
-    for i, (leaf, kind) in enumerate(zip(program.pair_leaves, kinds, strict=True)):
-        more, text = _leaf(i, leaf, kind)
-        arguments += more
-        code.append(text)
-    first = len(program.pair_leaves)
-    for i, leaf in enumerate(program.row_leaves, first):
-        arguments.append(f"const T* __restrict__ r{i}")
-        code.append(f"\n    const T s{i} = r{i}[{'i' if leaf.is_left else 'zj'}];")
-    values = [f"s{i}" for i in range(first + len(program.row_leaves))]
-    values += [f"p[{i}]" for i in range(len(program.params))]
-    arguments.append("const T* __restrict__ p")
+    arguments, code, values = _pairs(program, kinds)
     if halves:
         arguments += ["float scale", "unsigned short* high", "unsigned short* low"]
         arguments.append("long long stride")
         store = f"""
-    const float v = scale * element({", ".join(values)});
+    const float v = scale * element({values});
     const unsigned short h = half_of(v);
     high[i * stride + j] = h;
     if (low) low[i * stride + j] = half_of(v - float_of(h));"""
     else:
         arguments.append("T* out")
-        store = f"\n    out[at] = element({', '.join(values)});"
+        store = f"\n    out[at] = element({values});"
     place = "j"
     if grouped:
         arguments.append("int group")
         place = "(long long)(i / group) * cols + j"
     arguments += ["int rows", "int cols"]
-    close = "1e-3f" if dtype == "float32" else "1e-9"
-    return f"""typedef {CTYPES[dtype]} T;
-#define CLOSE T({close})
-{_header()}{read("half.cuh") if halves else ""}
-{element(program)}
+    return f"""{read("half.cuh") if halves else ""}{_preamble(program, dtype)}
 extern "C" __global__ void kernel_tile(
     {", ".join(arguments)}) {{
   const int j = blockIdx.x * blockDim.x + threadIdx.x;
   if (j >= cols) return;
   for (int i = blockIdx.y; i < rows; i += gridDim.y) {{
     [[maybe_unused]] const long long at = (long long)i * cols + j, zj = {place};
-    {"".join(code)}{store}
+    {code}{store}
+  }}
+}}
+"""
+
+
+def product_source(program, dtype, kinds, outputs):
+    """CUDA source of ``kernel_product``: values of a tile times V, in one reading.
+
+    A warp takes `PRODUCT_ROWS` rows, its threads the columns of a span in turn. V comes
+    transposed; sums of a span are added in T, those of all spans by the caller.
+    """
+    arguments, code, values = _pairs(program, kinds)
+    arguments += ["const T* __restrict__ V", "long long stride", "double* out"]
+    arguments += ["int span", "int rows", "int cols"]
+    return f"""{_preamble(program, dtype)}
+extern "C" __global__ void kernel_product(
+    {", ".join(arguments)}) {{
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int first = (blockIdx.x * (blockDim.x / 32) + warp) * {PRODUCT_ROWS};
+  const int stop = min(cols, (int)(blockIdx.y + 1) * span);
+  T sum[{PRODUCT_ROWS}][{outputs}] = {{}};
+  for (int j = blockIdx.y * span + lane; j < stop; j += 32) {{
+    [[maybe_unused]] const long long zj = j;
+    T v[{outputs}];
+    _Pragma("unroll") for (int c = 0; c < {outputs}; ++c) v[c] = V[c * stride + j];
+    _Pragma("unroll") for (int r = 0; r < {PRODUCT_ROWS}; ++r) {{
+      const int i = min(first + r, rows - 1);
+      [[maybe_unused]] const long long at = (long long)i * cols + j;
+      {code}
+      const T k = element({values});
+      _Pragma("unroll") for (int c = 0; c < {outputs}; ++c) sum[r][c] += k * v[c];
+    }}
+  }}
+  for (int r = 0; r < {PRODUCT_ROWS}; ++r) for (int c = 0; c < {outputs}; ++c) {{
+    double total = sum[r][c];
+    for (int w = 16; w > 0; w >>= 1) total += __shfl_xor_sync(~0u, total, w);
+    if (lane == 0 && first + r < rows)
+      out[((long long)blockIdx.y * rows + first + r) * {outputs} + c] = total;
   }}
 }}
 """

@@ -15,7 +15,7 @@ from ..kernels.opaque import transposed
 from . import compiler, forms, plans
 from .points import Points, centre_of
 from .reducer import Reducer
-from .tiles import Tiles, on_device
+from .tiles import PRODUCT_OUTPUTS, Tiles, on_device
 
 TILE_ROWS, TILE_COLUMNS = 4096, 8192
 
@@ -165,6 +165,8 @@ class Matrix(Tiles):
         halves = self.symmetric and self.given is None and same and self._by_product
         if halves and self.shape[0] > self.tile_rows:
             return self._symmetric_matmat(V)
+        if self._in_one_reading(V.shape[1]):
+            return self._matmat_in_one_reading(V)
         out = cp.empty((self.shape[0], V.shape[1]), self.dtype)
         buffer = self._buffer()
         for i0, i1 in self._strips():
@@ -173,6 +175,21 @@ class Matrix(Tiles):
                 block = buffer[: (i1 - i0) * (b - a)].reshape(i1 - i0, b - a)
                 total += self.tile(i0, i1, a, b, block) @ V[a:b]
             out[i0:i1] = total
+        return out
+
+    def _in_one_reading(self, c):
+        """Whether K is multiplied as it is made: a formula, few columns of V."""
+        formula = self.opaque is None and self.program.pair_leaves
+        return formula and not self.symmetric and 0 < c <= PRODUCT_OUTPUTS
+
+    def _matmat_in_one_reading(self, V):
+        out = cp.empty((self.shape[0], V.shape[1]), self.dtype)
+        buffer, V = self._buffer(), cp.ascontiguousarray(V.T)
+        for i0, i1 in self._strips():
+            spans = self._columns()
+            out[i0:i1] = sum(
+                self.tile_product(i0, i1, a, b, V, buffer) for a, b in spans
+            )
         return out
 
     def _symmetric_matmat(self, V):

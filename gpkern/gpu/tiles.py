@@ -14,15 +14,15 @@ from .points import Points
 # Up to this many columns a distance is computed from differences.
 DIRECT_COLUMNS = 24
 THREADS = 256
+# Columns of V that `tile_product` takes, and columns of K that a warp walks over.
+PRODUCT_OUTPUTS, PRODUCT_SPAN = 16, 2048
 # Share of the budget that the blocks of `group_products` may take.
 GROUP_SHARE = 8
 
 
 @lru_cache(maxsize=256)
-def _compiled(source):
-    return cp.RawModule(code=source, options=("-std=c++17",)).get_function(
-        "kernel_tile"
-    )
+def _compiled(source, name="kernel_tile"):
+    return cp.RawModule(code=source, options=("-std=c++17",)).get_function(name)
 
 
 def on_device(method):
@@ -145,6 +145,30 @@ class Tiles:
         if groups > 1:
             arguments += (np.int32(rows // groups),)
         self._evaluate(source, rows, columns, arguments)
+
+    def tile_product(self, i0, i1, j0, j1, V, out):
+        """Entries ``[i0:i1, j0:j1]`` times V, float64; they are written nowhere.
+
+        Parameters
+        ----------
+        V : array of shape (c, m), c at most `PRODUCT_OUTPUTS`
+            Transposed.
+        out : array
+            At least as long as the tile has entries: where inner products go.
+        """
+        rows, columns, c = i1 - i0, j1 - j0, V.shape[0]
+        product = out[: rows * columns].reshape(rows, columns)
+        kinds, arguments = self.pair_quantities(self.program, i0, i1, j0, j1, product)
+        source = codegen.product_source(self.program, self.dtype.name, kinds, c)
+        params = cp.asarray(self.program.params.astype(self.dtype))
+        spans = -(-columns // PRODUCT_SPAN)
+        sums = cp.empty((spans, rows, c))
+        arguments += (params, V[:, j0:], np.int64(V.shape[1]), sums)
+        arguments += tuple(map(np.int32, (PRODUCT_SPAN, rows, columns)))
+        warps = -(-rows // codegen.PRODUCT_ROWS)
+        function = _compiled(source, "kernel_product")
+        function((-(-warps * 32 // THREADS), spans), (THREADS,), arguments)
+        return sums.sum(axis=0) if spans > 1 else sums[0]
 
     def evaluate_halves(self, program, kinds, arguments, columns, scale, parts):
         """Kernel values of a tile times `scale`, in half-precision parts.

@@ -17,7 +17,7 @@ PAIRS = 256
 THREADS = 512
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def decide(K, balance, coins, factors, variance, signs):
     """`gpkern.cpu.walks.decide`, a problem for each block of `PAIRS` threads."""
     squares = cuda.shared.array(PAIRS, float64)
@@ -58,7 +58,7 @@ def decide(K, balance, coins, factors, variance, signs):
         cuda.syncthreads()
 
 
-@cuda.jit(device=True)
+@cuda.jit(device=True, cache=True)
 def _inner(K, problem, i, a, b):
     """Inner product of the differences of pair i and of the pair (a, b)."""
     p, q = 2 * i, 2 * i + 1
@@ -67,8 +67,8 @@ def _inner(K, problem, i, a, b):
     return same - other
 
 
-@cuda.jit
-def exchange(K, diagonal, mu, rows, total, taken, unique, changed):
+@cuda.jit(cache=True)
+def exchange(K, plain, base, rows, total, unique, changed):
     """A pass over coresets in which each row is exchanged for the best one.
 
     A coreset for each block of `THREADS` threads; see `algorithms.coresets.exchange`.
@@ -76,13 +76,13 @@ def exchange(K, diagonal, mu, rows, total, taken, unique, changed):
     Parameters
     ----------
     K : array of shape (n, n)
-    diagonal, mu : array of shape (n,)
-        k(x, x), and the mean kernel value of each row with the sample.
+    plain : array of shape (n,)
+        What a row adds to the objective, but for its values with the others.
+    base : array of shape (coresets, n)
+        The same, and infinity for what may not be chosen.
     rows : array of int, shape (coresets, s)
     total : array of shape (coresets, n)
         Sum of the rows of K in the coreset.
-    taken : array of int8, shape (coresets, n)
-        1 where a row is in the coreset.
     unique : bool
         Whether a row may be in the coreset only once.
     changed : array of int, shape (coresets,)
@@ -92,18 +92,22 @@ def exchange(K, diagonal, mu, rows, total, taken, unique, changed):
     places = cuda.shared.array(THREADS, int64)
     present = cuda.shared.array(1, float64)
     c, t, n, size = cuda.blockIdx.x, cuda.threadIdx.x, K.shape[0], rows.shape[1]
-    count = 0
+    step, count, new = 2.0 / size, 0, -1
     for s in range(size):
         old = rows[c, s]
+        if t == 0:
+            base[c, old] = plain[old]
+        cuda.syncthreads()
         least, best = math.inf, n
         for j in range(t, n, THREADS):
-            rest = total[c, j] - K[old, j]
+            rest = total[c, j]
+            if new >= 0:  # of the step before
+                rest += K[new, j]
+            rest -= K[old, j]
             total[c, j] = rest
-            gain = diagonal[j] / size + 2.0 * (rest / size - mu[j])
+            gain = base[c, j] + step * rest
             if j == old:
                 present[0] = gain
-            elif unique and taken[c, j] != 0:
-                continue
             if gain < least:
                 least, best = gain, j
         gains[t], places[t] = least, best
@@ -121,12 +125,13 @@ def exchange(K, diagonal, mu, rows, total, taken, unique, changed):
         if gains[0] < present[0]:
             new = places[0]
         cuda.syncthreads()
-        for j in range(t, n, THREADS):
-            total[c, j] += K[new, j]
-        if t == 0 and new != old:
-            count += 1
+        if t == 0:
             rows[c, s] = new
-            taken[c, old], taken[c, new] = 0, 1
-        cuda.syncthreads()
+            if unique:
+                base[c, new] = math.inf
+            if new != old:
+                count += 1
+    for j in range(t, n, THREADS):
+        total[c, j] += K[new, j]
     if t == 0:
         changed[c] = count

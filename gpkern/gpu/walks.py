@@ -38,20 +38,9 @@ def decide(K, balance, coins, factors, variance):
     return signs
 
 
-def exchange(K, diagonal, mu, rows, total, taken, unique):
+def exchange(K, plain, base, rows, total, unique):
     """A pass of exchanges over coresets, rows of the dense K; how many there were."""
     changed = cp.zeros(len(rows), cp.int64)
-    _launch(
-        walk_kernels.exchange,
-        len(rows),
-        THREADS,
-        K,
-        diagonal,
-        mu,
-        rows,
-        total,
-        taken,
-        unique,
-        changed,
-    )
+    arguments = K, plain, base, rows, total, unique, changed
+    _launch(walk_kernels.exchange, len(rows), THREADS, *arguments)
     return changed

@@ -72,7 +72,13 @@ def sources(case, dtype):
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_compiles(case, dtype, architecture):
-    for source in sources(case, dtype):
+    program = Program.of(case.make(4))
+    kinds = ("direct",) * len(program.pair_leaves)
+    others = (
+        codegen.tile_source(program, dtype, kinds, grouped=True),
+        codegen.product_source(program, dtype, kinds, 3),
+    )
+    for source in (*sources(case, dtype), *others):
         _, cubin = compile_cuda(source, architecture)
         assert len(cubin) > 0
 
