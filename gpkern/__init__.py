@@ -8,6 +8,7 @@ from .estimators import (
     KernelRidge,
     KernelRidgeClassifier,
     KernelThinning,
+    SteinThinning,
 )
 from .operator import KernelOperator
 
@@ -21,5 +22,6 @@ __all__ = [
     "KernelRidgeClassifier",
     "KernelThinning",
     "RandomSigns",
+    "SteinThinning",
     "show_versions",
 ]

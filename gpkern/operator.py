@@ -232,7 +232,7 @@ def _resolved(kernel, d):
     if isinstance(kernel, (MatrixCallable, RowCallable)):
         return kernel, None, kernel
     try:
-        program = Program.of(kernel)
+        program = Program.of(kernel, d)
     except TypeError:
         return kernel, None, MatrixCallable(kernel)
     program.check_columns(d)

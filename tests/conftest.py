@@ -159,6 +159,21 @@ class Quantities:
         values = self.X @ self.Z.T / np.where(norms > 0, norms, 1.0)
         return values + self.nudge * self.eps
 
+    def lengths(self):
+        """Product of the rows' lengths."""
+        x, z = (np.sqrt(np.square(a).sum(1)) for a in (self.X, self.Z))
+        return x[:, None] * z[None]
+
+    def angle(self):
+        """Angle of the rows, from vectors of length 1: exact where it is small."""
+        u, v = (
+            a / np.sqrt(np.maximum(np.square(a).sum(1), 1e-300))[:, None]
+            for a in (self.X, self.Z)
+        )
+        u, v = u[:, None], v[None]
+        t = 2 * np.arctan2(*(np.sqrt(np.square(s).sum(-1)) for s in (u - v, u + v)))
+        return np.clip(t + self.nudge * self.eps, 0.0, np.pi)
+
 
 def ard(d):
     """Length scales for d columns."""
@@ -234,6 +249,27 @@ def _matern_5_2(s):
 def _matern_7_2(s):
     r = np.sqrt(7 * s)
     return (1 + r + 0.4 * r**2 + r**3 / 15) * np.exp(-r)
+
+
+def _relu_ntk(q):
+    """One hidden layer, weights of variance 2: arc-cosine kernels of order 1 and 0."""
+    t, p = q.angle(), 2 * q.lengths() / q.X.shape[1]
+    c = np.cos(t)
+    return p * ((np.sin(t) + (np.pi - t) * c) / np.pi + c * (np.pi - t) / np.pi)
+
+
+def _erf_ntk(q):
+    """Two hidden layers, the first one frozen, biases of variance 0.2."""
+    d = q.X.shape[1]
+    x, z = (1.5 * np.square(a).sum(1) / d + 0.2 for a in (q.X, q.Z))
+    k, t = 1.5 * q.dot() / d + 0.2, 0.0
+    for _ in range(2):
+        s = (1 + 2 * x)[:, None] * (1 + 2 * z)
+        slope = 4 / np.pi / np.sqrt(s - 4 * k**2)
+        k = 3.0 / np.pi * np.arcsin(2 * k / np.sqrt(s)) + 0.2
+        t = k + 1.5 * slope * t
+        x, z = (3.0 / np.pi * np.arcsin(2 * v / (1 + 2 * v)) + 0.2 for v in (x, z))
+    return t
 
 
 # Length scales near the distances of the data, sqrt(2 d): entries of all sizes.
@@ -408,6 +444,13 @@ KERNELS = [
         lambda q: -q.chi2(),
         positive=False,
         domain="nonnegative",
+    ),
+    Case("NTK", lambda d: gk.NTK(weight_variance=2.0), _relu_ntk, positive=False),
+    Case(
+        "NTK erf",
+        lambda d: gk.NTK(2, "erf", 1.5, 0.2, frozen_layers=1),
+        _erf_ntk,
+        positive=False,
     ),
 ]
 

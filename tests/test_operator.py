@@ -138,6 +138,7 @@ SAMPLED = [
     "Polynomial",
     "Cosine",
     "Chi2",
+    "NTK",
 ]
 FEW = st.integers(1, 40)
 # Past one tile, two tiles, and not a multiple of them.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import linalg, optimize
 
+from . import greedy
 from .halving import take_rows
 
 # Passes over a coreset, at most; far fewer are needed.
@@ -230,15 +231,9 @@ def herd(operator, size, mu, unique=True):
     -------
     ndarray of int
     """
-    xp, rows = operator.device.xp, np.empty(size, int)
-    mu = xp.asarray(mu, dtype=np.float64)
-    total, taken = xp.zeros(operator.shape[0]), xp.zeros(operator.shape[0])
-    for t in range(size):
-        rows[t] = int((mu - total / (t + 1) - taken).argmax())
-        total += operator.rows(int(rows[t])).astype(np.float64)
-        if unique:
-            taken[int(rows[t])] = np.inf
-    return rows
+    xp = operator.device.xp
+    mu, total = xp.asarray(mu, dtype=np.float64), xp.zeros(operator.shape[0])
+    return greedy.choose(operator, total, size, 1.0, reward=mu, unique=unique)[0]
 
 
 def simplex_weights(K, mu):

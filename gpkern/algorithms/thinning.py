@@ -99,19 +99,37 @@ class Thinning:
             points = take_rows(operator, places)
             pool = operator.with_samples(points)
             most = MEAN_PAIRS[operator.device.name.partition(":")[0]]
-            if len(places) * n > most:  # what was compressed stands for all
-                mu = sample_means(pool, np.bincount(order) / len(order))
+            if len(places) * n > most:
+                mu = _anchored_means(operator, share, pool, order)
             else:
                 mu = sample_means(operator.with_rows(points), share)
         else:
             places, pool = np.arange(n), operator
             mu = sample_means(operator, share)
-        results = [
-            coresets.exchange(pool, start, mu, self.passes, self.unique)
-            for start in self._starts(pool, order, size, mu, random_state)
-        ]
-        best = min(results, key=lambda r: r.path[-1] if r.path else 0.0)
+        best = self.choose_from(pool, order, size, mu, random_state)
         return places[best.rows], best.path
+
+    def choose_from(self, pool, order, size, mu, random_state):
+        """A coreset of rows that stand for a sample.
+
+        Parameters
+        ----------
+        pool : KernelOperator
+            K of these rows with each other.
+        order : ndarray of int
+            Each row as often as its weight has it.
+        size : int
+        mu : array of shape (n,)
+            Mean kernel value of each row with the sample.
+        random_state : RandomState
+
+        Returns
+        -------
+        Coreset
+        """
+        starts = self._starts(pool, order, size, mu, random_state)
+        results = coresets.exchange_all(pool, starts, mu, self.passes, self.unique)
+        return min(results, key=lambda r: r.path[-1] if r.path else 0.0)
 
     def choose_of_each(self, operator, size, share, classes, random_state):
         """`choose` among the rows of each class, by its share; a path for each."""
@@ -173,7 +191,7 @@ def _anchored_means(operator, share, pool, order):
     What was compressed stands for it, and its means are right at the anchors.
     """
     weights = np.bincount(order) / len(order)
-    few = standard(np.arange(len(weights)), min(anchors.COUNT, len(weights)))
+    few = anchors.places(len(weights))
     points = take_rows(pool, few)
     exact = sample_means(operator.with_rows(points), share)
     gap = exact - sample_means(pool.with_rows(points), weights)

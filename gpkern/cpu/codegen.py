@@ -18,6 +18,7 @@ _OPS = {
     "add": "{0} + {1}",
     "mul": "{0} * {1}",
     "recip": "T(1.0) / {0}",
+    "absolute": "abs({0})",
     "sqrt": "T(np.sqrt({0}))",
     "exp": "exp({0})",
     "log": "log({0})",
@@ -27,6 +28,7 @@ _OPS = {
     "tanh": "tanh({0})",
     "matern": "matern({0}, {1})",
     "log_matern": "log_matern({0}, {1})",
+    "angle": "angle({0}, {1})",
     "ratio": "ratio({0}, {1})",
 }
 _SUFFIX = {"float32": "f32", "float64": "f64"}
@@ -64,20 +66,26 @@ def _arguments(program, products):
 def _block(program, products, buffer, index, indent):
     """Source that writes rows ``i:i + ROWS`` of panel q to ``buffer[index]``.
 
-    A squared distance in `products` starts as inner products. One that is much
-    smaller than the norms has lost its digits to cancellation: it is computed again
-    from the differences.
+    A squared distance in `products`, or norm of a sum, starts as inner products. One
+    that is much smaller than the norms has lost its digits to cancellation: it is
+    computed again from the differences.
     """
-    first, rows, values = [], [], []
+    first, rows, values, distances = [], [], [], []
+    shared = _shared_products(program, products)
     for i, leaf in enumerate(program.pair_leaves):
         to, at = (buffer, index) if i == 0 else (f"B{i}", "0")
         metric = "dot" if i in products else leaf.metric
         place = f"q * d * WIDTH, {to}, ({at}) * (ROWS * WIDTH)"
-        first.append(f"{metric}(X{i}, i, d, Z{i}, {place})")
         rows.append(f"    b{i} = {to}[{at}, r]")
         values.append(f"b{i}[j]")
+        if i not in shared:
+            first.append(f"{metric}(X{i}, i, d, Z{i}, {place})")
         if i in products:
-            rows.append(loops.DISTANCES.replace("#", str(i)))
+            text = loops.SUMS if leaf.metric == "unit_sqsum" else loops.DISTANCES
+            text = text.replace("#", str(i)).replace("@", str(shared.get(i, i)))
+            # Those that read another's products come before it writes over them.
+            distances.insert(0 if i in shared else len(distances), text)
+    rows += distances
     if not program.pair_leaves:
         rows.append(f"    b0 = {buffer}[{index}, r]")
     for i, leaf in enumerate(program.row_leaves):
@@ -96,6 +104,12 @@ def _block(program, products, buffer, index, indent):
         f"        b0[j] = element({', '.join(values)})",
     ]
     return _indented("\n".join(lines), indent)
+
+
+def _shared_products(program, products):
+    """Leaves whose inner products are those of another leaf, and which one's."""
+    units = [i for i in products if program.pair_leaves[i].is_unit]
+    return {units[1]: units[0]} if len(units) == 2 else {}
 
 
 def _indented(text, indent):
@@ -180,9 +194,9 @@ def apply({", ".join([*arguments, "p", "out"])}):
 def _preamble(dtype):
     suffix, block = _SUFFIX[dtype], simd.BLOCKS[dtype]
     names = ("exp", "log", "log1p", "sin", "cos", "tanh")
-    names += ("matern", "log_matern", "ratio")
+    names += ("matern", "log_matern", "angle", "ratio")
     lines = [f"from gpkern.cpu.vecmath import {n}_{suffix} as {n}" for n in names]
-    metrics = ("dot", "sqeuclidean", "l1", "chi2", "add_product", "add_transposed")
+    metrics = (*simd.METRICS, "add_product", "add_transposed")
     lines += [f"{n} = blocks.{n}" for n in metrics]
     # As text, so that another processor's sizes are another module.
     lines += [f"{n} = {getattr(block, n)}" for n in ("ROWS", "WIDTH", "LANES")]

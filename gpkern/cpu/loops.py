@@ -8,12 +8,14 @@ A loop takes `step` panels at a time, that they stay in cache while the rows pas
 
 from __future__ import annotations
 
+# Of leaf #, from inner products in the buffer of leaf @. For a squared norm of sums
+# `SUMS` has the other sign.
 DISTANCES = """    n# = nx#[i + r]
     z# = nz#[q]
     close# = 0
     for j in range(WIDTH):
         s# = n# + z#[j]
-        v# = s# - (b#[j] + b#[j])
+        v# = s# - (b@[j] + b@[j])
         b#[j] = v#
         close# += np.int32(v# < tol * s#)
     if close# > 0:
@@ -24,6 +26,7 @@ DISTANCES = """    n# = nx#[i + r]
                     t# = X#[i + r, k] - Z#[q, k, j]
                     v# += t# * t#
                 b#[j] = v#"""
+SUMS = DISTANCES.replace("s# - (", "s# + (").replace("k] - Z", "k] + Z")
 
 DIAGONAL = """for r in range(ROWS):
     j = first + i + r - q * WIDTH

@@ -17,6 +17,8 @@ import joblib
 from numba import config as numba_config
 from threadpoolctl import ThreadpoolController
 
+# Least part of an array that is copied or checked by a thread of its own.
+PART_BYTES = 1 << 21
 # Reentrant, because a fork takes it too.
 _lock = threading.RLock()
 _state = {"limit": None, "inherited": None, "pool": None, "pid": None}
@@ -114,6 +116,14 @@ def run(task, n_tasks):
             task(index, worker)
 
     _spread(work, min(n_threads(), n_tasks))
+
+
+def over_rows(task, rows):
+    """Call ``task(start, stop)`` for parts of an array that are worth a thread."""
+    n = rows.shape[0]
+    count = max(1, min(n, rows.nbytes // PART_BYTES, 4 * n_threads()))
+    cuts = [i * n // count for i in range(count + 1)]
+    run(lambda i, _: task(cuts[i], cuts[i + 1]), count)
 
 
 def run_fixed(task, n_tasks, workers):

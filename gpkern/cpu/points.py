@@ -28,18 +28,21 @@ class View:
         Transposed, for loops that run along the samples: on a CPU in panels.
     mix : tuple of float or None
         How the two vectors that a row holds are combined.
+    unit : bool
+        Divided by their norms.
     """
 
     scale: tuple | None = None
     centred: bool = False
     columns: bool = False
     mix: tuple | None = None
+    unit: bool = False
 
     @classmethod
     def of(cls, leaf, columns=False, centred=True):
         """How a leaf wants its rows."""
         centred = centred and leaf.metric in ("sqeuclidean", "l1")
-        return cls(leaf.scale, centred, columns, leaf.mix)
+        return cls(leaf.scale, centred, columns, leaf.mix, leaf.is_unit)
 
     def mixed(self, rows):
         """Rows, or their middle, as this view combines them; in float64."""
@@ -112,25 +115,28 @@ class Points:
         panels, norms = self._all(view, -(-self.shape[0] // width) * width)
         return panels[first:last], norms[first:last], start - first * width
 
-    def csr(self, scale, start, stop):
-        """CSR rows in float64, and their squared norms."""
+    def csr(self, leaf, start, stop):
+        """CSR rows in float64 as a leaf has them, and their squared norms."""
         if not self.keep:
-            return self._prepare_sparse(scale, start, stop)
-        key = ("csr", scale)
+            return self._prepare_sparse(leaf, start, stop)
+        key = ("csr", leaf.scale, leaf.is_unit)
         if key not in self._kept:
-            self._kept[key] = self._prepare_sparse(scale, 0, self.shape[0])
+            self._kept[key] = self._prepare_sparse(leaf, 0, self.shape[0])
         rows, norms = self._kept[key]
         return rows[start:stop], norms[start:stop]
 
     def norms(self, leaf, start, stop):
         """Squared norms of rows as a leaf has them."""
         if self.is_sparse:
-            return self.csr(leaf.scale, start, stop)[1]
+            return self.csr(leaf, start, stop)[1]
         return self.rows(View.of(leaf, centred=False), start, stop)[1][: stop - start]
 
-    def close_share(self, view, close, sample=128):
-        """Share of pairs whose squared distance is below `close` times the norms."""
-        key = ("close", view)
+    def close_share(self, view, close, sign=1.0, sample=128):
+        """Share of pairs whose squared distance is below `close` times the norms.
+
+        With a sign of -1, of the distance from the opposite of a row.
+        """
+        key = ("close", view, sign)
         if key not in self._kept:
             step = -(-self.shape[0] // sample)
             some = read(self.source, 0, self.shape[0], self.name, step)
@@ -138,7 +144,7 @@ class Points:
             n = few.shape[0]
             rows, norms = (a[:n].astype(np.float64) for a in few.rows(view, 0, n))
             total = norms[:, None] + norms[None, :]
-            near = total - 2.0 * (rows @ rows.T) < close * total
+            near = total - 2.0 * sign * (rows @ rows.T) < close * total
             pairs = max(1, n * (n - 1))
             self._kept[key] = float(near.sum() - np.trace(near)) / pairs
         return self._kept[key]
@@ -177,42 +183,65 @@ class Points:
                 rows = rows.astype(np.float64)
             rows = np.ascontiguousarray(view.mixed(rows))
             cut = slice(a // width, b // width)
-            pack(rows, shift, factor, out[cut], norms[cut])
+            pack(rows, shift, factor, view.unit, out[cut], norms[cut])
 
         if stop > start:
             parallel.run(chunk, -(-size // CHUNK))
         return out, norms
 
-    def _prepare_sparse(self, scale, start, stop):
+    def _prepare_sparse(self, leaf, start, stop):
         # Centring would fill the zeros; float64 makes up for the cancellation.
         rows = sparse.csr_array(self.source[start:stop], dtype=np.float64)
-        if scale is not None:
-            rows = rows @ sparse.diags_array(1.0 / np.array(scale))
+        if leaf.scale is not None:
+            rows = rows @ sparse.diags_array(1.0 / np.array(leaf.scale))
             rows = sparse.csr_array(rows)
-        return rows, np.asarray(rows.multiply(rows).sum(axis=1)).ravel()
+        if leaf.is_unit:
+            lengths = inverse_lengths(_square_sums(rows))
+            rows = sparse.csr_array(sparse.diags_array(lengths) @ rows)
+        return rows, _square_sums(rows)
+
+
+def _square_sums(rows):
+    return np.asarray(rows.multiply(rows).sum(axis=1)).ravel()
+
+
+def inverse_lengths(norms):
+    """One over the lengths of rows with these squared norms; 1 for rows of zeros."""
+    return 1.0 / np.sqrt(np.where(norms > 0, norms, 1.0))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _pack_rows(source, shift, factor, out, norms):
+def _inverse_length(row, shift, factor):
+    """The same of a single row, shifted and scaled."""
+    total = 0.0
+    for k in range(shift.size):
+        total += ((row[k] - shift[k]) * factor[k]) ** 2
+    return 1.0 / np.sqrt(total) if total > 0.0 else 1.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _pack_rows(source, shift, factor, unit, out, norms):
     last = source.shape[0] - 1
     for i in range(out.shape[0]):
         row, total = source[min(i, last)], 0.0
+        length = _inverse_length(row, shift, factor) if unit else 1.0
         for k in range(shift.size):
             # In float64: the offset may be large.
-            out[i, k] = (row[k] - shift[k]) * factor[k]
+            out[i, k] = (row[k] - shift[k]) * factor[k] * length
             total += np.float64(out[i, k]) * np.float64(out[i, k])
         norms[i] = total
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _pack_panels(source, shift, factor, out, norms):
+def _pack_panels(source, shift, factor, unit, out, norms):
     last, width = source.shape[0] - 1, out.shape[2]
     for q in range(out.shape[0]):
         for j in range(width):
             i = q * width + j
             row, total = source[min(i, last)], 0.0
+            length = _inverse_length(row, shift, factor) if unit else 1.0
             for k in range(shift.size):
-                out[q, k, j] = (row[k] - shift[k]) * factor[k]
+                out[q, k, j] = (row[k] - shift[k]) * factor[k] * length
                 total += np.float64(out[q, k, j]) * np.float64(out[q, k, j])
             norms[q, j] = total
 
@@ -222,11 +251,23 @@ def read(source, start, stop, name, step=1):
     rows = source[start:stop:step] if step > 1 else source[start:stop]
     if is_sliceable(source):
         rows = np.asarray(rows)
-        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+        if rows.dtype.kind == "f" and not _is_finite(rows):
             raise ValueError(
                 f"Input {name} contains NaN or infinity in rows {start} to {stop - 1}."
             )
     return rows
+
+
+def _is_finite(rows):
+    """Whether all entries are, by all threads: reading must keep up with a GPU."""
+    good = []
+
+    def check(a, b):
+        with np.errstate(over="ignore", invalid="ignore"):
+            good.append(np.isfinite(rows[a:b].sum()) or np.isfinite(rows[a:b]).all())
+
+    parallel.over_rows(check, rows)
+    return all(good)
 
 
 def centre_of(source, name="X", at_most=4096):

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from ..kernels.program import Program
 from . import codegen, metrics
-from .points import View, check_signs, read
+from .points import View, check_signs, inverse_lengths, read
 
 # Up to this many columns a distance is computed from differences; above, from inner
 # products, one operation a column instead of two. They meet near 32 on AVX-512, where
@@ -15,8 +15,17 @@ from .points import View, check_signs, read
 DIRECT_COLUMNS = 32
 # A squared distance below this share of the norms is recomputed from differences.
 CLOSE = {"float32": 1e-3, "float64": 1e-9}
+# The same of rows of norm 1, whose angles are roots of their distances.
+UNIT_CLOSE = 1e-2
 # With more pairs as close as that, differences from the start are faster.
 MOST_CLOSE = 0.003
+# Quantities that inner products and norms give.
+DISTANCES = ("sqeuclidean", "unit_sqdist", "unit_sqsum")
+
+
+def _close(leaves, dtype):
+    """Below which share of the norms distances are recomputed."""
+    return UNIT_CLOSE if any(v.is_unit for v in leaves) else CLOSE[dtype]
 
 
 class Recipe:
@@ -38,19 +47,21 @@ class Recipe:
         self.params = program.params.astype(dtype)
         # CSR rows are not centred, so a dense other side may not be either.
         self.centred = not (X.is_sparse or Z.is_sparse)
+        self.close = _close(program.pair_leaves, dtype.name)
         self.products = tuple(
             i for i, v in enumerate(program.pair_leaves) if self._is_product(v)
         )
-        close = dtype.type(CLOSE[dtype.name])
+        close = dtype.type(self.close)
         self.fixed = (program.width(X.shape[1]), close, self.params)
 
     def _is_product(self, leaf):
         """Whether a leaf is computed from inner products."""
         width = self.program.width(self.X.shape[1])
-        if leaf.metric != "sqeuclidean" or width <= DIRECT_COLUMNS:
+        if leaf.metric not in DISTANCES or width <= DIRECT_COLUMNS:
             return False
-        close = CLOSE[self.dtype.name]
-        return self.Z.close_share(self._view(leaf), close) <= MOST_CLOSE
+        sign = -1.0 if leaf.metric == "unit_sqsum" else 1.0
+        share = self.Z.close_share(self._view(leaf), self.close, sign)
+        return share <= MOST_CLOSE
 
     def prepare(self):
         """Lay out what is kept, with all threads, before each of them asks for it."""
@@ -141,7 +152,7 @@ class SparseRecipe:
         self.dense = {
             leaf: Recipe(X, Z, Program.of_leaf(leaf), dtype)
             for leaf in program.pair_leaves
-            if leaf.metric not in ("dot", "sqeuclidean")
+            if leaf.metric not in ("dot", *DISTANCES)
         }
 
     def prepare(self):
@@ -152,17 +163,17 @@ class SparseRecipe:
             if side.is_sparse and side.keep:
                 for leaf in self.program.pair_leaves + self.program.row_leaves:
                     if leaf not in self.dense:
-                        side.csr(leaf.scale, 0, 1)
+                        side.csr(leaf, 0, 1)
 
     def tile(self, out, i0, i1, j0, j1):
         """Write entries ``[i0:i1, j0:j1]`` to `out`."""
-        arguments = []
+        arguments, products = [], {}
         for leaf in self.program.pair_leaves:
             block = np.empty_like(out) if arguments or leaf is not self._first else out
             if leaf in self.dense:
                 self.dense[leaf].tile(block, i0, i1, j0, j1)
             else:
-                self._product(leaf, i0, i1, j0, j1, block)
+                self._product(leaf, i0, i1, j0, j1, block, products)
             if block is not out:
                 arguments.append(block)
         for leaf in self.program.row_leaves:
@@ -178,28 +189,35 @@ class SparseRecipe:
     def _first(self):
         return self.program.pair_leaves[0]
 
-    def _product(self, leaf, i0, i1, j0, j1, out):
-        """Not centred, so computed in float64."""
-        x, nx = self._rows(self.X, leaf.scale, i0, i1)
-        z, nz = self._rows(self.Z, leaf.scale, j0, j1)
-        product = x @ z.T
-        if sparse.issparse(product):
-            product = product.toarray()
-        product = np.ascontiguousarray(product, dtype=np.float64)
-        if leaf.metric == "sqeuclidean":
-            close = CLOSE["float64"]
+    def _product(self, leaf, i0, i1, j0, j1, out, products):
+        """Not centred, so computed in float64; leaves share `products` of rows."""
+        x, nx = self._rows(self.X, leaf, i0, i1)
+        z, nz = self._rows(self.Z, leaf, j0, j1)
+        key = leaf.scale, leaf.is_unit
+        if key not in products:
+            product = x @ z.T
+            if sparse.issparse(product):
+                product = product.toarray()
+            products[key] = np.ascontiguousarray(product, dtype=np.float64)
+        product = products[key]
+        if leaf.metric in DISTANCES:
+            # The norm of a sum is the distance from the opposite row.
+            sign = -1.0 if leaf.metric == "unit_sqsum" else 1.0
+            product, close = sign * product, _close((leaf,), "float64")
             if metrics.distances_from_sparse(product, nx, nz, close):
-                x, z = _as_csr(x), _as_csr(z)
+                x, z = _as_csr(x), _as_csr(sign * z)
                 metrics.close_distances(product, nx, nz, close, x, z)
         out[...] = product
 
-    def _rows(self, side, scale, start, stop):
+    def _rows(self, side, leaf, start, stop):
         if side.is_sparse:
-            return side.csr(scale, start, stop)
+            return side.csr(leaf, start, stop)
         rows = read(side.source, start, stop, side.name)
         rows = np.asarray(rows, dtype=np.float64)
-        if scale is not None:
-            rows = rows / np.array(scale)
+        if leaf.scale is not None:
+            rows = rows / np.array(leaf.scale)
+        if leaf.is_unit:
+            rows = rows * inverse_lengths((rows * rows).sum(axis=1))[:, None]
         return rows, (rows * rows).sum(axis=1)
 
     def diagonal(self, lo, hi):

@@ -87,13 +87,16 @@ def _data(context, builder, kind, value):
 _TERMS = {
     "dot": lambda e, x, z, acc: e.call("fmuladd", x, z, acc),
     "sqeuclidean": lambda e, x, z, acc: _squared(e, e.b.fsub(x, z), acc),
+    "unit_sqdist": lambda e, x, z, acc: _squared(e, e.b.fsub(x, z), acc),
+    "unit_sqsum": lambda e, x, z, acc: _squared(e, e.b.fadd(x, z), acc),
     "l1": lambda e, x, z, acc: e.b.fadd(acc, e.call("fabs", e.b.fsub(x, z))),
     "chi2": lambda e, x, z, acc: _chi2(e, x, z, acc),
 }
+METRICS = tuple(_TERMS)
 
 
-def _squared(e, difference, acc):
-    return e.call("fmuladd", difference, difference, acc)
+def _squared(e, term, acc):
+    return e.call("fmuladd", term, term, acc)
 
 
 def _chi2(e, x, z, acc):
@@ -235,10 +238,7 @@ def _of(dtype):
         ROWS=6,
         WIDTH=vectors * lanes,
         LANES=lanes,
-        dot=_pairwise("dot", *shape),
-        sqeuclidean=_pairwise("sqeuclidean", *shape),
-        l1=_pairwise("l1", *shape),
-        chi2=_pairwise("chi2", *shape),
+        **{metric: _pairwise(metric, *shape) for metric in METRICS},
         add_product=_add_product(*shape),
         add_transposed=_add_transposed(*shape),
     )

@@ -46,15 +46,6 @@ inline = njit(forceinline=True, **_OPTIONS)
 called = njit(**_OPTIONS)
 
 
-def _horner(coefficients, dtype):
-    """Source of a polynomial in `f`, highest degree first."""
-    text = repr(float(coefficients[0]))
-    source = f"{dtype}({text})"
-    for c in coefficients[1:]:
-        source = f"({source}) * f + {dtype}({float(c)!r})"
-    return source
-
-
 LOG2E_32 = F32(1.0 / _LN2)
 # 2^f on [-1/2, 1/2], fitted for relative error.
 E6, E5, E4 = F32(1.5353362e-4), F32(1.3398874e-3), F32(9.6184373e-3)
@@ -241,6 +232,63 @@ def cos_f32(x):
 def cos_f64(x):
     """Cosine, for |x| up to some millions."""
     return sin_f64(x + math.pi / 2)
+
+
+# (asin(m) - m) / m^3 in powers of m^2, fitted on [0, 1/2].
+ARCSINE_32 = """
+    0.166666657 0.0750025216 0.044538814 0.0319902392
+    0.010435326 0.0637969764 -0.079720716 0.0946973496
+"""
+ARCSINE_64 = """
+    0.16666666666666668 0.0749999999999841207 0.0446428571466556338
+    0.030381944084994415 0.0223721770065477001 0.0173522215392011873
+    0.013975730180211136 0.0113992460148346797 0.0113109248289554622
+    -0.00329419273800909219 0.0737734386867911415 -0.280994793227532798
+    0.952265420570821958 -2.35352978602321232 4.38471193924099526
+    -5.88323341699902239 5.43638446231858858 -3.09485476051997159
+    0.838767409954492713
+"""
+ARCSINE_32 = tuple(F32(a) for a in ARCSINE_32.split())
+ARCSINE_64 = tuple(F64(a) for a in ARCSINE_64.split())
+
+
+@inline
+def _turned_f32(angle, s, c):
+    """An angle from 0 to pi/4, to the axis nearest (c, s), as one of all directions."""
+    angle = F32(math.pi / 2) - angle if abs(s) > abs(c) else angle
+    angle = F32(math.pi) - angle if c < F32(0.0) else angle
+    return -angle if s < F32(0.0) else angle
+
+
+@inline
+def angle_f32(s, c):
+    """The angle from -pi to pi of sine s and cosine c, where s^2 + c^2 = 1."""
+    a, m = ARCSINE_32, min(abs(s), abs(c))
+    f = m * m
+    p = ((a[7] * f + a[6]) * f + a[5]) * f + a[4]
+    p = (((p * f + a[3]) * f + a[2]) * f + a[1]) * f + a[0]
+    return _turned_f32(m + m * f * p, s, c)
+
+
+@inline
+def _turned_f64(angle, s, c):
+    """An angle from 0 to pi/4, to the axis nearest (c, s), as one of all directions."""
+    angle = math.pi / 2 - angle if abs(s) > abs(c) else angle
+    angle = math.pi - angle if c < 0.0 else angle
+    return -angle if s < 0.0 else angle
+
+
+@inline
+def angle_f64(s, c):
+    """The angle from -pi to pi of sine s and cosine c, where s^2 + c^2 = 1."""
+    a, m = ARCSINE_64, min(abs(s), abs(c))
+    f = m * m
+    p = ((a[18] * f + a[17]) * f + a[16]) * f + a[15]
+    p = (((p * f + a[14]) * f + a[13]) * f + a[12]) * f + a[11]
+    p = (((p * f + a[10]) * f + a[9]) * f + a[8]) * f + a[7]
+    p = (((p * f + a[6]) * f + a[5]) * f + a[4]) * f + a[3]
+    p = ((p * f + a[2]) * f + a[1]) * f + a[0]
+    return _turned_f64(m + m * f * p, s, c)
 
 
 @called

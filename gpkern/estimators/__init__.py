@@ -4,6 +4,7 @@ from ._eigenpro import EigenProRegressor
 from ._eigenpro_classifier import EigenProClassifier
 from ._kernel_ridge import KernelRidge, KernelRidgeClassifier
 from ._kernel_thinning import KernelThinning
+from ._stein_thinning import SteinThinning
 
 __all__ = [
     "EigenProClassifier",
@@ -11,4 +12,5 @@ __all__ = [
     "KernelRidge",
     "KernelRidgeClassifier",
     "KernelThinning",
+    "SteinThinning",
 ]

@@ -48,10 +48,19 @@ class EigenProRegressor(ScoreMixin, MultiOutputMixin, RegressorMixin, _EigenPro)
         Constant of the polynomial and sigmoid kernels.
     kernel_params : dict, default=None
         Keyword arguments of a callable kernel.
-    n_centers : int, float, array of shape (n_centers, n_features), default=None
+    n_centers : int, float, array of shape (n_centers, n_features) or sampler, \
+default=None
         Rows that carry coefficients: None for all that are not held out, a number or a
         share of them drawn at random, or the centres themselves. Noise kernels
         (`~sklearn.gaussian_process.kernels.WhiteKernel`) add nothing here.
+
+        A sampler has ``fit(X, y)`` and then ``sample_indices_``; a clone of it chooses
+        among the training rows, with ``partial_fit`` where X is read in slices. A
+        `KernelThinning` whose kernel, gamma and length_scale are left at their defaults
+        takes the kernel of this model, unless that is a callable; without a
+        random_state it takes numbers from that of this model. Its parameters are
+        reached as ``n_centers__n_samples``. Do not expect much: the error is seldom far
+        from that of centers drawn by leverage.
     center_sampling : {"uniform", "leverage"}, default="uniform"
         How rows are drawn as centers. "leverage" prefers rows that the others do not
         explain, by approximate ridge leverage scores: a lower error from as many

@@ -18,7 +18,12 @@ from .._validation import working_dtype
 from ..algorithms.eigenpro import Options, assemble
 from ..algorithms.training import DivergenceError, RowSource, Rule, train
 from ._door import check_same_namespace, choose_device, to_numpy_or_cupy
-from ._linear_prediction import choose_centers, kernel_of, predict_linear
+from ._linear_prediction import (
+    choose_centers,
+    kernel_of,
+    predict_linear,
+    takes_sparse,
+)
 from ._parameters import AT_LEAST_ONE, CENTERS, KERNEL, RUN
 
 # "auto" stops early above this many rows, where a held-out part can be spared.
@@ -96,7 +101,7 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = takes_sparse(self)
         tags.non_deterministic = False
         return tags
 

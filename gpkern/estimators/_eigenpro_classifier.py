@@ -40,9 +40,11 @@ class EigenProClassifier(ScoreMixin, ClassifierMixin, _EigenPro):
         Constant of the polynomial and sigmoid kernels.
     kernel_params : dict, default=None
         Keyword arguments of a callable kernel.
-    n_centers : int, float, array of shape (n_centers, n_features), default=None
+    n_centers : int, float, array of shape (n_centers, n_features) or sampler, \
+default=None
         Rows that carry coefficients: None for all, a number or a share of the rows
-        drawn at random, or the centres themselves.
+        drawn at random, the centres themselves, or a sampler that chooses them, such
+        as `KernelThinning`: see `EigenProRegressor`.
     center_sampling : {"uniform", "leverage"}, default="uniform"
         How rows are drawn as centers; "leverage" prefers rare rows.
     n_epochs : int, default=10

@@ -50,10 +50,11 @@ class KernelRidge(ScoreMixin, MultiOutputMixin, RegressorMixin, _Ridge):
         is two matrices of the centres. "auto" takes "cholesky" while two copies of
         the matrix fit ``working_memory`` and there are no centres. `solver_` says
         what was taken.
-    n_centers : int, float, array-like or CSR matrix, default=None
+    n_centers : int, float, array-like, CSR matrix or sampler, default=None
         Rows that carry coefficients: None for all, a number or a share of the rows
-        drawn at random, or the centres themselves, of shape
-        ``(n_centers, n_features)``.
+        drawn at random, the centres themselves, of shape ``(n_centers, n_features)``,
+        or a sampler that chooses them, such as `KernelThinning`: see
+        `EigenProRegressor`.
     center_sampling : {"uniform", "leverage"}, default="uniform"
         How rows are drawn as centers. "leverage" prefers rows that the others do not
         explain, by approximate ridge leverage scores: a lower error from as many
@@ -186,8 +187,9 @@ class KernelRidgeClassifier(ScoreMixin, ClassifierMixin, _Ridge):
         Sets the kernel's length scale, in the units of X.
     solver : {"auto", "cholesky", "pcg"}, default="auto"
         A factor of the matrix, or conjugate gradients without it.
-    n_centers : int, float, array-like or CSR matrix, default=None
-        Rows that carry coefficients: all, a number, a share, or the centres.
+    n_centers : int, float, array-like, CSR matrix or sampler, default=None
+        Rows that carry coefficients: all, a number, a share, the centres, or what
+        chooses them.
     center_sampling : {"uniform", "leverage"}, default="uniform"
         How rows are drawn as centers; "leverage" prefers rare rows.
     tol : float, default=None

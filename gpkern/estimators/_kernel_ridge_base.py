@@ -25,7 +25,12 @@ from ._door import (
     choose_device,
     to_numpy_or_cupy,
 )
-from ._linear_prediction import choose_centers, kernel_of, predict_linear
+from ._linear_prediction import (
+    choose_centers,
+    kernel_of,
+    predict_linear,
+    takes_sparse,
+)
 from ._parameters import AT_LEAST_ONE, CENTERS, KERNEL, RUN
 
 # Kernel values that float32 sums hold, and the rounding of predictions, as a share of
@@ -85,7 +90,7 @@ class _Ridge(BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = takes_sparse(self)
         tags.input_tags.pairwise = self.kernel == "precomputed"
         return tags
 
@@ -145,7 +150,7 @@ class _Ridge(BaseEstimator):
         random_state = check_random_state(self.random_state)
         kernel = kernel_of(self, X)
         data = RowSource(X, Y, device)
-        centers = choose_centers(self, kernel, data, device, random_state)
+        centers = choose_centers(self, kernel, data, device, random_state, weights)
         X = data.X
         has_centers = centers is not None
         self.solver_ = self._choose_solver(X.shape[0], has_centers)

@@ -6,18 +6,17 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.gaussian_process.kernels import RBF, Kernel, RationalQuadratic
+from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._device import is_cupy
-from ..algorithms import coresets, thinning
+from ..algorithms import thinning
 from ..algorithms.halving import take_rows
 from ..algorithms.mean_distance import mean_distance, random_distance
-from ..algorithms.thinning import Thinning, sample_means
-from ..kernels import InverseMultiquadric, power_kernel
-from ..kernels.resolve import KERNEL_NAMES, resolve_kernel
-from ..operator import make_operator
+from ..algorithms.thinning import sample_means
+from ..kernels.resolve import KERNEL_NAMES
+from ..kernels.supervised import FORMS
 from ._door import (
     ArrayKind,
     all_or_nothing,
@@ -28,11 +27,13 @@ from ._door import (
     to_numpy_or_cupy,
 )
 from ._parameters import RUN
+from ._thinning_rows import RowsAndKernels, in_memory
+from ._thinning_stream import Streaming
 
 METHODS = ("auto", "target", "power", "kt+", "compress++", "herding", "standard")
 
 
-class KernelThinning(BaseEstimator):
+class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
     """Choose rows whose kernel mean is near that of all rows.
 
     Generalised kernel thinning: the sample is halved again and again by a walk that
@@ -73,6 +74,10 @@ class KernelThinning(BaseEstimator):
     stratify : {None, "y"}, default=None
         "y" thins the rows of each class of y by themselves, as many of each as its
         share of the sample.
+    y_kernel : {None, "ridge", "smoother"}, default=None
+        Rows are compared with their targets y, by a `SupervisedKernel`: for a coreset
+        on which kernel ridge regression ("ridge") or a kernel smoother ("smoother") is
+        to be fitted. y is centred, and scaled to a mean square of 1.
     compute_mmd : bool or "auto", default="auto"
         Whether to compute `mmd_` and `mmd_iid_`.
     device : {None, "cpu", "cuda", "cuda:N"} or list of "cuda:N", default=None
@@ -85,13 +90,18 @@ class KernelThinning(BaseEstimator):
     Attributes
     ----------
     sample_indices_ : ndarray of int, shape (n_samples,)
-        The chosen rows, sorted.
+        Numbers of the chosen rows, sorted; those of a stream count from its beginning.
+    samples_ : ndarray of shape (n_samples, n_features)
+        These rows.
+    sample_targets_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        Their targets, with `y_kernel`.
     weights_ : ndarray of shape (n_samples,)
         Their weights; sum 1.
     mmd_, mmd_iid_ : float
         Distance to the sample, and its mean for random subsets of that size.
     mmd_stderr_ : float
-        Standard error of `mmd_`: 0 up to 20,000 rows, which are compared exactly.
+        Standard error of `mmd_`: 0 up to 20,000 rows, which are compared exactly, and
+        of a stream up to 16,383.
     objective_path_ : list of float
         Squared distance less a constant, after each pass of exchanges; a list of them
         for each class where the sample was stratified.
@@ -99,6 +109,8 @@ class KernelThinning(BaseEstimator):
         Of the distance, and that of the halving.
     method_ : str
         What "auto" has chosen.
+    n_samples_seen_ : int
+        Rows of the stream so far, after `partial_fit`.
     n_features_in_ : int
 
     References
@@ -150,6 +162,7 @@ class KernelThinning(BaseEstimator):
         "unique": ["boolean"],
         "weights": [StrOptions({"simplex", "sum-to-one"}), None],
         "stratify": [StrOptions({"y"}), None],
+        "y_kernel": [StrOptions(set(FORMS)), None],
         "compute_mmd": ["boolean", StrOptions({"auto"})],
     }
 
@@ -167,6 +180,7 @@ class KernelThinning(BaseEstimator):
         unique=True,
         weights=None,
         stratify=None,
+        y_kernel=None,
         compute_mmd="auto",
         device=None,
         random_state=None,
@@ -183,6 +197,7 @@ class KernelThinning(BaseEstimator):
         self.unique = unique
         self.weights = weights
         self.stratify = stratify
+        self.y_kernel = y_kernel
         self.compute_mmd = compute_mmd
         self.device = device
         self.random_state = random_state
@@ -196,8 +211,9 @@ class KernelThinning(BaseEstimator):
         ----------
         X : array-like of shape (n, n_features)
             The sample.
-        y : array-like of shape (n,), default=None
-            Classes, for ``stratify="y"``; otherwise ignored.
+        y : array-like of shape (n,) or (n, n_targets), default=None
+            Classes, for ``stratify="y"``, or targets, for `y_kernel`; otherwise
+            ignored.
         sample_weight : array-like of shape (n,), default=None
             Weights of the rows in the sample; rows of weight 0 are not chosen.
 
@@ -206,21 +222,22 @@ class KernelThinning(BaseEstimator):
         self
         """
         self._validate_params()
+        self._forget_stream()
         kind = ArrayKind(X)
-        X = check_fit_X(self, X, sparse_ok=False)
+        X = in_memory(check_fit_X(self, X, sparse_ok=False))
         device = choose_device(self.device, X)
         random_state = check_random_state(self.random_state)
         weights = check_weights(sample_weight, X.shape[0], np.float64)
         kept = np.ones(X.shape[0], bool) if weights is None else weights > 0
-        rows = np.flatnonzero(kept)
+        rows, X = np.flatnonzero(kept), self._with_targets(X, y)
         if weights is not None:
             X = X[device.xp.asarray(rows) if is_cupy(X) else rows]
         X = device.put(X)
         share = None if weights is None else weights[rows] / weights[rows].sum()
         size = self._size(len(rows))
-        self.kernel_ = self._kernel(X)
-        operator = make_operator(self.kernel_, X, None, device, dtype=np.float64)
-        way = self._thinning(*X.shape)
+        embedding = self._embedding(X, self.random_state)
+        operator = embedding.operator(X, device)
+        way = self._thinning(embedding, self._method(embedding.kernel, *X.shape))
         if self.stratify is None:
             chosen, path = way.choose(operator, size, share, random_state)
         else:
@@ -229,16 +246,17 @@ class KernelThinning(BaseEstimator):
                 operator, size, share, classes, random_state
             )
         chosen = np.sort(chosen)
-        self.sample_indices_ = kind.out(device.put(rows[chosen]))
-        self.objective_path_ = path
-        self._weigh(operator, chosen, share, kind)
-        self._measure(operator, chosen, share, random_state)
+        mu = None
+        if self.weights is not None:
+            mu = sample_means(operator.with_rows(take_rows(operator, chosen)), share)
+        weights = self._weights(operator, chosen, mu)
+        measured = self._distances(operator, chosen, weights, share, random_state)
+        values = X[device.xp.asarray(chosen)]
+        self._store(
+            embedding, way, rows[chosen], values, weights, path, measured, kind, device
+        )
         if self.verbose:
-            found = "" if self.mmd_ is None else f", MMD {self.mmd_:.3g}"
-            print(
-                f"[KernelThinning] {len(chosen)} of {len(rows)} rows by "
-                f"{self.method_}, {len(path)} passes{found}"
-            )
+            self._report(len(rows))
         return self
 
     def fit_resample(self, X, y=None):
@@ -258,92 +276,21 @@ class KernelThinning(BaseEstimator):
         X, rows = _rows_of(X, self.sample_indices_), self.sample_indices_
         return X if y is None else (X, _rows_of(y, rows))
 
-    def _size(self, n):
-        wanted = self.n_samples
-        if wanted is None:
-            return max(1, int(np.sqrt(n)))
-        size = int(wanted) if isinstance(wanted, Integral) else max(1, int(wanted * n))
-        if size > n:
-            rows = "1 sample" if n == 1 else f"{n} samples"
-            raise ValueError(f"n_samples={wanted} is more than X has: {rows}")
-        return size
-
-    def _kernel(self, X):
-        length_scale = self.length_scale
-        named = isinstance(self.kernel, str)
-        if named and length_scale is None and self.gamma is None:
-            length_scale = "median" if self.kernel in ("rbf", "laplacian") else None
-        return resolve_kernel(
-            self.kernel,
-            X,
-            gamma=self.gamma,
-            length_scale=length_scale,
-            random_state=self.random_state,
-        )
-
-    def _thinning(self, n, d):
-        """How to choose among n rows of d columns; sets what "auto" stands for."""
-        self.method_ = self._method(n, d)
-        self.split_kernel_ = self._split_kernel(d)
-        return Thinning(
-            self.method_,
-            self.split_kernel_,
-            None if self.oversampling == "auto" else self.oversampling,
-            self.delta,
-            None if self.refine == "converge" else self.refine,
-            self.unique,
-        )
-
-    def _method(self, n, d):
-        if self.method != "auto":
-            return self.method
-        if n > thinning.ALL_PAIRS_ROWS:
-            return "compress++"
-        if type(self.kernel_) in (RBF, RationalQuadratic, InverseMultiquadric):
-            return "target"
-        try:
-            power_kernel(self.kernel_, d)
-        except ValueError:
-            return "target"
-        return "kt+"
-
-    def _split_kernel(self, d):
-        if self.method_ == "power":
-            return power_kernel(self.kernel_, d)
-        if self.method_ == "kt+":
-            return self.kernel_ + power_kernel(self.kernel_, d)
-        return self.kernel_
-
-    def _weigh(self, operator, chosen, share, kind):
-        """`weights_`: equal, or those of least distance."""
-        weights = np.full(len(chosen), 1.0 / len(chosen))
-        if self.weights is not None:
-            rows = operator.with_rows(take_rows(operator, chosen))
-            mu = sample_means(rows, share)
-            K = coresets.block(operator, chosen)
-            solve = {
-                "simplex": coresets.simplex_weights,
-                "sum-to-one": coresets.affine_weights,
-            }[self.weights]
-            weights = solve(K, operator.device.get(mu))
-        self.weights_ = kind.out(operator.device.put(weights))
-
-    def _measure(self, operator, chosen, share, random_state):
-        """`mmd_`, its standard error, and what random subsets reach."""
-        self.mmd_ = self.mmd_iid_ = self.mmd_stderr_ = None
+    def _distances(self, operator, chosen, weights, share, random_state):
+        """`mmd_`, its standard error, and what random subsets reach; or three None."""
         if self.compute_mmd is False:
-            return
-        weights = to_numpy_or_cupy(self.weights_)
-        weights = operator.device.get(weights)
+            return None, None, None
         limit = None if self.compute_mmd is True else thinning.ALL_PAIRS_ROWS
-        self.mmd_, self.mmd_stderr_ = mean_distance(
+        mmd, error = mean_distance(
             operator, chosen, weights, share, limit, random_state
         )
-        self.mmd_iid_ = random_distance(operator, len(chosen), share, random_state)
+        chance = random_distance(operator, len(chosen), share, random_state)
+        return mmd, error, chance
 
 
 def _rows_of(array, rows):
     """Rows of an array of any library, a data frame or a list."""
+    rows = to_numpy_or_cupy(rows)
     if is_cupy(rows) and not is_cupy(array):
         rows = rows.get()
     if hasattr(array, "iloc"):

@@ -6,6 +6,9 @@ from numbers import Integral
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import clone, is_classifier
+from sklearn.gaussian_process.kernels import Kernel
+from sklearn.utils.validation import has_fit_parameter
 
 from .._device import is_cupy
 from .._validation import check_rows
@@ -13,6 +16,11 @@ from ..algorithms.landmarks import leverage_rows
 from ..kernels.resolve import resolve_kernel
 from ..operator import make_operator
 from ._door import ArrayKind, check_predict_X, choose_device, to_numpy_or_cupy
+from ._kernel_thinning import KernelThinning
+from ._labels import winners
+
+# Rows that a sampler takes at a time, of data that is read in slices.
+CHUNK_ROWS = 16_384
 
 
 def kernel_of(estimator, X):
@@ -27,6 +35,11 @@ def kernel_of(estimator, X):
         kernel_params=estimator.kernel_params,
         random_state=estimator.random_state,
     )
+
+
+def takes_sparse(estimator):
+    """Whether an estimator is fitted on sparse rows too."""
+    return not isinstance(estimator.n_centers, KernelThinning)
 
 
 def predict_linear(estimator, X, centers, coef):
@@ -46,7 +59,7 @@ def predict_linear(estimator, X, centers, coef):
     return values, kind, device
 
 
-def choose_centers(estimator, kernel, data, device, random_state):
+def choose_centers(estimator, kernel, data, device, random_state, weights=None):
     """Centres of a model, on the device; None for all rows.
 
     Parameters
@@ -57,6 +70,8 @@ def choose_centers(estimator, kernel, data, device, random_state):
     data : RowSource
     device : Device
     random_state : RandomState
+    weights : array of shape (n,), default=None
+        Of the rows, for a sampler whose fit takes them.
 
     Returns
     -------
@@ -65,6 +80,12 @@ def choose_centers(estimator, kernel, data, device, random_state):
     n, wanted = len(data), estimator.n_centers
     if wanted is None:
         return None
+    if hasattr(wanted, "fit"):
+        sampler = _sampler(estimator, kernel, random_state)
+        y = device.get(winners(data.y) if is_classifier(estimator) else data.y)
+        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+        rows = _sampled_rows(sampler, data, y, device.get(weights))
+        return data.rows(np.unique(device.get(to_numpy_or_cupy(rows))))
     if np.ndim(wanted):
         given = _given_centers(wanted, data.shape[1])
         return device.put(given.astype(data.dtype, copy=False))
@@ -82,6 +103,56 @@ def choose_centers(estimator, kernel, data, device, random_state):
     if estimator.center_sampling == "leverage":
         return data.rows(leverage_rows(kernel, data, count, device, random_state))
     return data.rows(np.sort(random_state.choice(n, count, replace=False)))
+
+
+def _sampler(estimator, kernel, random_state):
+    """A clone of the sampler that a user passed, with what it shares with the model."""
+    sampler = clone(estimator.n_centers)
+    params = sampler.get_params(deep=False)
+    if "random_state" in params and params["random_state"] is None:
+        seed = random_state.randint(np.iinfo(np.int32).max)
+        sampler.set_params(random_state=seed)
+    if isinstance(sampler, KernelThinning):
+        if params["compute_mmd"] == "auto":
+            sampler.set_params(compute_mmd=False)
+        if params["device"] is None:
+            sampler.set_params(device=estimator.device)
+        own = (params[name] for name in ("kernel", "gamma", "length_scale"))
+        if tuple(own) == ("rbf", None, None) and isinstance(kernel, Kernel):
+            sampler.set_params(kernel=kernel)
+    return sampler
+
+
+def _sampled_rows(sampler, data, y, weights):
+    """Row numbers that a sampler chooses."""
+    name, extra = type(sampler).__name__, {}
+    if weights is not None and has_fit_parameter(sampler, "sample_weight"):
+        extra["sample_weight"] = weights
+    if sparse.issparse(data.X) and isinstance(sampler, KernelThinning):
+        raise TypeError(
+            f"n_centers={name} takes dense rows, and X is sparse: pass X.toarray(), or "
+            "a number of centers"
+        )
+    if not data.in_runs:
+        sampler.fit(data.all_rows(), y, **extra)
+    elif not hasattr(sampler, "partial_fit"):
+        raise ValueError(
+            f"n_centers={name}: it has no partial_fit, and X is read in slices; pass "
+            "an array of centers"
+        )
+    else:
+        for a in range(0, len(data), CHUNK_ROWS):
+            cut = slice(a, min(a + CHUNK_ROWS, len(data)))
+            part = {k: w[cut] for k, w in extra.items()}
+            sampler.partial_fit(
+                data.rows(np.arange(cut.start, cut.stop)), y[cut], **part
+            )
+    if not hasattr(sampler, "sample_indices_"):
+        raise ValueError(
+            f"n_centers={name}: a sampler of centers must have sample_indices_ after "
+            "fit, the numbers of the rows that it has chosen"
+        )
+    return sampler.sample_indices_
 
 
 def _given_centers(centers, n_features):

@@ -3,7 +3,7 @@
 from numbers import Integral, Real
 
 from sklearn.gaussian_process.kernels import Kernel
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from ..kernels.resolve import KERNEL_NAMES
 
@@ -28,6 +28,7 @@ CENTERS = {
         Interval(Real, 0, 1, closed="right"),
         "array-like",
         "sparse matrix",
+        HasMethods("fit"),
         None,
     ],
     "center_sampling": [StrOptions({"uniform", "leverage"})],

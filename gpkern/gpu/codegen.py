@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from .sources import read
+from .sources import complete, read
 
 _OPS = {
     "add": "{0} + {1}",
     "mul": "{0} * {1}",
     "recip": "T(1) / {0}",
+    "absolute": "fabs({0})",
+    "angle": "atan2({0}, {1})",
     "ratio": "gk_ratio({0}, {1})",
     "matern": "gk_matern({0}, {1})",
     "log_matern": "gk_log_matern({0}, {1})",
@@ -16,13 +18,31 @@ _OPS = {
 # One column's term of a quantity computed from differences.
 _TERMS = {
     "sqeuclidean": "(a - b) * (a - b)",
+    "unit_sqdist": "(a - b) * (a - b)",
+    "unit_sqsum": "(a + b) * (a + b)",
     "l1": "abs(a - b)",
     "dot": "a * b",
     "chi2": "(a - b) * (a - b) / (a + b + T(1e-30))",
 }
+# Rare, so apart: what is inside of a loop takes its registers.
+_AGAIN = """
+// |x + side z|^2 of two rows, from their entries.
+__device__ __noinline__ T gk_again(const T* x, const T* z, int side, int d) {
+  const T sign = side;
+  T s = 0;
+  for (int k = 0; k < d; ++k) {
+    const T t = x[k] + sign * z[k];
+    s += t * t;
+  }
+  return s;
+}
+"""
+# A distance of rows of norm 1 is recomputed below this share of the norms: its root,
+# an angle, is what the formula takes.
+UNIT_CLOSE = "T(1e-2)"
 CTYPES = {"float32": "float", "float64": "double"}
 # Rows of a warp of `product_source`: V is read once for all of them.
-PRODUCT_ROWS = 4
+PRODUCT_ROWS = 2
 
 
 def _token(token):
@@ -58,27 +78,24 @@ def _leaf(i, leaf, kind):
     if leaf.metric == "dot":
         return [products], f"\n    const T s{i} = S{i}[at];"
     norms = [f"const T* __restrict__ nx{i}", f"const T* __restrict__ nz{i}"]
+    sign = "+" if leaf.metric == "unit_sqsum" else "-"
+    close = UNIT_CLOSE if leaf.is_unit else "CLOSE"
     # A distance far below the norms has lost its digits: take the differences.
     return (
         [products, x, z, *norms, f"int d{i}"],
         f"""
     const T n{i} = nx{i}[i] + nz{i}[zj];
-    T s{i} = n{i} - 2 * S{i}[at];
-    if (s{i} < CLOSE * n{i}) {{
-      s{i} = 0;
-      for (int k = 0; k < d{i}; ++k) {{
-        const T t = x{i}[(long long)i * d{i} + k] - z{i}[zj * d{i} + k];
-        s{i} += t * t;
-      }}
-    }}""",
+    T s{i} = n{i} {sign} 2 * S{i}[at];
+    if (s{i} < {close} * n{i})
+      s{i} = gk_again(x{i} + (long long)i * d{i}, z{i} + zj * d{i}, {sign}1, d{i});""",
     )
 
 
 def _header():
-    return read("math.cuh")
+    return read("math.cuh") + _AGAIN
 
 
-def _pairs(program, kinds):
+def pairs(program, kinds):
     """Kernel arguments, code and the element function's arguments of one pair."""
     arguments, code = [], []
     for i, (leaf, kind) in enumerate(zip(program.pair_leaves, kinds, strict=True)):
@@ -94,7 +111,8 @@ def _pairs(program, kinds):
     return [*arguments, "const T* __restrict__ p"], "".join(code), ", ".join(values)
 
 
-def _preamble(program, dtype):
+def preamble(program, dtype):
+    """The types, functions and the element function of a formula."""
     close = "1e-3f" if dtype == "float32" else "1e-9"
     return f"""typedef {CTYPES[dtype]} T;
 #define CLOSE T({close})
@@ -118,7 +136,7 @@ def tile_source(program, dtype, kinds, halves=False, grouped=False):
     grouped : bool, default=False
         Whether rows come in groups of equal size, each with columns of its own.
     """
-    arguments, code, values = _pairs(program, kinds)
+    arguments, code, values = pairs(program, kinds)
     if halves:
         arguments += ["float scale", "unsigned short* high", "unsigned short* low"]
         arguments.append("long long stride")
@@ -135,7 +153,7 @@ def tile_source(program, dtype, kinds, halves=False, grouped=False):
         arguments.append("int group")
         place = "(long long)(i / group) * cols + j"
     arguments += ["int rows", "int cols"]
-    return f"""{read("half.cuh") if halves else ""}{_preamble(program, dtype)}
+    return f"""{read("half.cuh") if halves else ""}{preamble(program, dtype)}
 extern "C" __global__ void kernel_tile(
     {", ".join(arguments)}) {{
   const int j = blockIdx.x * blockDim.x + threadIdx.x;
@@ -154,11 +172,11 @@ def product_source(program, dtype, kinds, outputs):
     A warp takes `PRODUCT_ROWS` rows, its threads the columns of a span in turn. V comes
     transposed; sums of a span are added in T, those of all spans by the caller.
     """
-    arguments, code, values = _pairs(program, kinds)
+    arguments, code, values = pairs(program, kinds)
     arguments += ["const T* __restrict__ V", "long long stride", "double* out"]
     arguments += ["int span", "int rows", "int cols"]
-    return f"""{_preamble(program, dtype)}
-extern "C" __global__ void kernel_product(
+    return f"""{preamble(program, dtype)}
+extern "C" __global__ void __launch_bounds__(256, 2) kernel_product(
     {", ".join(arguments)}) {{
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int first = (blockIdx.x * (blockDim.x / 32) + warp) * {PRODUCT_ROWS};
@@ -184,3 +202,14 @@ extern "C" __global__ void kernel_product(
   }}
 }}
 """
+
+
+def greedy_source(program, dtype):
+    """CUDA source of ``greedy_step`` and ``greedy_pick``."""
+    arguments, code, values = pairs(program, ("direct",) * len(program.pair_leaves))
+    header = f"""{preamble(program, dtype)}
+#define LEAF_ARGUMENTS {", ".join(arguments)}
+#define MAKE_LEAVES {" ".join(code.split())}
+#define VALUE element({values})
+"""
+    return complete("greedy.cu", {"element.cuh": header})

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..cpu.vecmath import ARCSINE_32
+
 # Numbers that may scale the rows instead of every pair: with less, squares would leave
 # the range of float32; with more (times the columns), those of the largest rows would.
 LEAST_FOLDED, MOST_FOLDED = 2.0**-40, 2.0**23
@@ -22,6 +24,8 @@ _OPS = {
     "mul": "{0} * {1}",
     "recip": "fast_recip({0})",
     "rsqrt": "fast_rsqrt({0})",
+    "absolute": "fabs({0})",
+    "angle": "fast_angle({0}, {1})",
     "ratio": "gk_ratio({0}, {1})",
     "matern": "gk_matern({0}, {1})",
     "log_matern": "gk_log_matern({0}, {1})",
@@ -38,6 +42,7 @@ _OPS = {
 _PRECISE = _OPS | {
     "recip": "T(1) / {0}",
     "rsqrt": "rsqrt({0})",
+    "angle": "atan2({0}, {1})",
     **{f: f"{f}({{0}})" for f in ("exp", "exp2", "log", "log1p", "sqrt")},
     **{f: f"{f}({{0}})" for f in ("sin", "cos", "tanh")},
 }
@@ -48,6 +53,16 @@ _FUNCTIONS = {
     "fast_rsqrt": "rsqrt.approx.ftz.f32",
     "fast_sqrt": "sqrt.approx.ftz.f32",
 }
+
+
+def _horner(coefficients):
+    """Text of a polynomial in f, lowest degree first."""
+    text = f"{coefficients[-1]}f"
+    for c in coefficients[-2::-1]:
+        text = f"fmaf({text}, f, {c}f)"
+    return text
+
+
 _HEADER = (
     "".join(
         f"""
@@ -72,6 +87,16 @@ __device__ __forceinline__ float fast_log1p(float x) {
   const float near = fmaf(2.f * s * f, p, 2.f * s);
   return fabsf(x) < 0.25f ? near : fast_log(1.f + x);
 }
+"""
+    + f"""
+// The angle of a sine and a cosine: the arc sine of the smaller one.
+__device__ __forceinline__ float fast_angle(float s, float c) {{
+  const float a = fabsf(s), b = fabsf(c), m = fminf(a, b), f = m * m;
+  float t = fmaf(m * f, {_horner(ARCSINE_32)}, m);
+  t = a > b ? {math.pi / 2}f - t : t;
+  t = c < 0.f ? {math.pi}f - t : t;
+  return copysignf(t, s);
+}}
 """
 )
 
@@ -141,7 +166,8 @@ def lowered(program, d):
     """
     statements, params = simplified(program)
     plain = Lowered(statements, params)
-    if len(program.pair_leaves) != 1 or program.pair_leaves[0].metric == "chi2":
+    foldable = ("sqeuclidean", "dot", "l1")
+    if len(program.pair_leaves) != 1 or program.pair_leaves[0].metric not in foldable:
         return plain
     token = "s0"
     user = _only_user(statements, token)
@@ -206,23 +232,26 @@ def element(program, form, math_header, dtype="float32"):
 
 
 def product_header(program, form, math_header):
-    """``element.cuh`` of a formula of one inner product or squared distance."""
-    values = ["s"]
-    names = {"norm_x": "x", "norm_z": "z", "given_x": "g"}
-    values += [names[v.metric] for v in program.row_leaves]
+    """``element.cuh`` of a formula of what one inner product gives."""
+    names = {"norm_x": "x", "norm_z": "z", "given_x": "g", "unit_sqsum": "o"}
+    leaves, first = program.pair_leaves + program.row_leaves, program.pair_leaves[0]
+    values = [names.get(v.metric, "s") for v in leaves]
     values += [f"p[{i}]" for i in range(len(form.params))]
-    is_dot = program.pair_leaves[0].metric == "dot"
     return (
         element(program, form, math_header)
-        + f"#define ELEMENT(s, x, z, g) element({', '.join(values)})\n"
-        + f"#define GIVEN {int('g' in values)}\n"
-        + f"#define DOT {int(is_dot)}\n#define CLOSE 1e-3f\n"
+        + f"#define ELEMENT(s, o, x, z, g) element({', '.join(values)})\n"
+        + f"#define GIVEN {int('g' in values)}\n#define UNIT {int(first.is_unit)}\n"
+        + f"#define DOT {int(first.metric == 'dot')}\n"
+        # A share of the norms, which of unit rows add up to 2.
+        + f"#define CLOSE {'2e-2f' if first.is_unit else '1e-3f'}\n"
     )
 
 
 # What a column adds to a quantity of a pair.
 _TERMS = {
     "sqeuclidean": "const T t = x - z; s += t * t;",
+    "unit_sqdist": "const T t = x - z; s += t * t;",
+    "unit_sqsum": "const T t = x + z; s += t * t;",
     "l1": "s += abs(x - z);",
     "dot": "s += x * z;",
     "chi2": "const T t = x - z; s += t * (t * RECIP(x + z + T(1e-30)));",

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..cpu.matrix import finite_top
 from ..kernels.opaque import transposed
-from . import compiler, forms, plans
+from . import angular, compiler, forms, greedy, plans
 from .points import Points, centre_of
 from .reducer import Reducer
 from .tiles import PRODUCT_OUTPUTS, Tiles, on_device
@@ -104,6 +104,8 @@ class Matrix(Tiles):
         """The fused kernels for a formula and columns of V, or None."""
         if self.opaque is not None:
             return None
+        if self.dtype == np.float32:
+            program = angular.simplified(program, self.parts)
         capability = compiler.properties(self.device_id)[2]
         kind = plans.kind_of(
             program,
@@ -242,6 +244,11 @@ class Matrix(Tiles):
         if array is None:
             return None
         return cp.ascontiguousarray(cp.asarray(array, dtype=self.dtype))
+
+    @on_device
+    def greedy(self, objective, size, scale, *options):
+        """Rows chosen one by one; see `gpkern.algorithms.greedy.choose`."""
+        return greedy.choose(self, objective, size, scale, *options)
 
     @on_device
     def logsumexp(self, log_weights=None):

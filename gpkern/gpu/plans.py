@@ -94,13 +94,18 @@ def kind_of(program, d, capability, dtype="float32", precision="high", outputs=1
     leaf, leaves = program.pair_leaves[0], len(program.pair_leaves)
     if d * leaves + len(program.row_leaves) <= DIRECT_COLUMNS:
         return "direct"
-    products = all(v.metric in ("sqeuclidean", "dot") for v in program.pair_leaves)
+    products = all(
+        v.metric in ("sqeuclidean", "dot") or v.is_unit for v in program.pair_leaves
+    )
+    # Both quantities of unit rows come from one inner product.
+    one = leaves == 1 or all(v.is_unit for v in program.pair_leaves)
+    uncentred = leaf.metric == "dot" or leaf.is_unit
     norms = all(
-        v.metric == "given_x" or (leaf.metric == "dot" and v.scale == leaf.scale)
+        v.metric == "given_x" or (uncentred and v.scale == leaf.scale)
         for v in program.row_leaves
     )
     single = dtype == "float32" and precision != "highest" and not program.is_mixed
-    if single and leaves == 1 and products and norms:
+    if single and one and products and norms:
         return "wgmma" if capability == 90 and d >= WGMMA_COLUMNS else "mma"
     passes = -(-outputs // most_outputs("wide", 0))
     work = passes * leaves * d

@@ -13,10 +13,20 @@ from .upload import Uploader
 
 # (x - centre) * factor, the difference in float64: the offset may be large.
 _shift_scale = cp.ElementwiseKernel(
-    "S x, float64 centre, float64 factor",
+    "S x, float64 centre, float64 factor, float64 length",
     "T y",
-    "y = (T)(((double)x - centre) * factor)",
+    "y = (T)(((double)x - centre) * factor * length)",
     "gpkern_shift_scale",
+)
+# One over the length of a row; 1 for a row of zeros.
+_inverse_length = cp.ReductionKernel(
+    "S x, float64 centre, float64 factor",
+    "float64 y",
+    "((double)x - centre) * factor * (((double)x - centre) * factor)",
+    "a + b",
+    "y = a > 0 ? 1 / sqrt(a) : 1",
+    "0",
+    "gpkern_inverse_length",
 )
 _sum_squares = cp.ReductionKernel(
     "T x", "T y", "x * x", "a + b", "y = a", "0", "gpkern_sum_squares"
@@ -71,6 +81,8 @@ class Points:
             rows = self._streamed(start, stop)
             # What is packed keeps its rows, longer than the uploader's buffer does.
             rows = rows.astype(self.dtype, copy=not self.keep)
+            if view.unit:
+                return _packed_unit(rows, depth, parts)
             return pack(rows, centre, view.scale, depth, parts)
 
         if not self.keep:
@@ -120,10 +132,25 @@ class Points:
         factor = cp.ones(d)
         if view.scale is not None:
             factor = cp.asarray(1.0 / np.array(view.scale))
+        length = 1.0
+        if view.unit:
+            length = _inverse_length(rows, centre, factor, axis=1, keepdims=True)
         out = cp.empty(rows.shape, self.dtype)
-        _shift_scale(rows, centre, factor, out)
+        _shift_scale(rows, centre, factor, length, out)
         norms = _sum_squares(out, axis=1)
         return (cp.ascontiguousarray(out.T) if view.columns else out), norms
+
+
+def _packed_unit(rows, depth, parts):
+    """`Packed` rows divided by their norms, with the norms that they had."""
+    length = _inverse_length(rows, 0.0, 1.0, axis=1, keepdims=True)
+    out, n = (
+        pack((rows * length).astype(np.float32), None, None, depth, parts),
+        len(rows),
+    )
+    out.norms[:n] = _sum_squares(rows, axis=1)
+    out.norms[n:] = out.norms[n - 1]
+    return out
 
 
 def centre_of(source, name="X", at_most=4096):

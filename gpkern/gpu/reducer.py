@@ -251,9 +251,10 @@ class Reducer:
     def _exact(self):
         """Whether distances far below the norms must be computed again."""
         program = self.program
-        if program.pair_leaves[0].metric == "dot":
+        first = program.pair_leaves[0]
+        if first.metric == "dot":
             return False
-        if program.is_rough:
+        if program.is_rough or first.is_unit:
             return True
 
         def by_norms():

@@ -195,7 +195,7 @@ class Tiles:
         arguments += (np.int32(rows), np.int32(columns))
         _compiled(source)(grid, (THREADS,), arguments)
 
-    def pair_quantities(self, program, i0, i1, j0, j1, out=None, groups=1):
+    def pair_quantities(self, program, i0, i1, j0, j1, out=None, groups=1, kinds=None):
         """What a tile's kernel values are made from: how, and the kernel's arguments.
 
         Programs of one `leaf_key` share them.
@@ -206,7 +206,7 @@ class Tiles:
         arguments : tuple
         """
         shape, free = (i1 - i0, (j1 - j0) // groups), [] if out is None else [out]
-        kinds = tuple(self._kind(v) for v in program.pair_leaves)
+        kinds = kinds or tuple(self._kind(v) for v in program.pair_leaves)
         arguments = []
         for leaf, kind in zip(program.pair_leaves, kinds, strict=True):
             x, nx = self.X.take(View.of(leaf), i0, i1)
@@ -220,13 +220,16 @@ class Tiles:
             z, nz = self.Z.take(View.of(leaf), j0, j1)
             product = free.pop() if free else cp.empty(shape, self.dtype)
             d = x.shape[1]
-            cp.matmul(
-                x.reshape(groups, -1, d),
-                z.reshape(groups, -1, d).transpose(0, 2, 1),
-                out=product.reshape(groups, -1, shape[1]),
-            )
+            if groups == 1:  # not as one of a batch, which is slower
+                cp.matmul(x, z.T, out=product)
+            else:
+                cp.matmul(
+                    x.reshape(groups, -1, d),
+                    z.reshape(groups, -1, d).transpose(0, 2, 1),
+                    out=product.reshape(groups, -1, shape[1]),
+                )
             arguments.append(product)
-            if leaf.metric == "sqeuclidean":
+            if leaf.metric != "dot":
                 arguments += [x, z, nx, nz, np.int32(d)]
         for leaf in program.row_leaves:
             if leaf.metric == "given_x":
@@ -244,9 +247,8 @@ class Tiles:
     def _kind(self, leaf):
         """Whether a leaf comes from a matrix product or from differences."""
         width = self.X.shape[1] // (1 if leaf.mix is None else 2)
-        by_product = leaf.metric == "dot" or (
-            leaf.metric == "sqeuclidean" and width > DIRECT_COLUMNS
-        )
+        distance = leaf.metric == "sqeuclidean" or leaf.is_unit
+        by_product = leaf.metric == "dot" or (distance and width > DIRECT_COLUMNS)
         return "product" if by_product else "direct"
 
     @property

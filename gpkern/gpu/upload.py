@@ -6,6 +6,8 @@ import cupy as cp
 import cupyx
 import numpy as np
 
+from ..cpu import parallel
+
 
 class Uploader:
     """Copies parts through two page-locked buffers in turn, on a stream of its own.
@@ -38,7 +40,10 @@ class Uploader:
             before.used.record(main)
         self.turn = 1 - self.turn
         host = slot.host[: rows.size].reshape(rows.shape)
-        np.copyto(host, rows, casting="unsafe")
+        # One thread copies at less than half of the speed that the GPU reads with.
+        parallel.over_rows(
+            lambda a, b: np.copyto(host[a:b], rows[a:b], casting="unsafe"), rows
+        )
         out = slot.device[: rows.size].reshape(rows.shape)
         self.stream.wait_event(slot.used)
         out.set(host, stream=self.stream)

@@ -20,17 +20,22 @@ from sklearn.gaussian_process.kernels import (
 from . import compose as _compose  # noqa: F401  (registers its formulas)
 from .base import FormulaKernel
 from .dot_product import Cosine, Polynomial, Sigmoid
+from .ntk import NTK
 from .pair import Pair, states
 from .power import power_kernel
+from .products import BSpline, Sinc
 from .program import Program
 from .radial import AdditiveChi2, Chi2, InverseMultiquadric, Laplacian
 from .resolve import KERNEL_NAMES, from_name, median_distance, resolve_kernel
 from .stein import SteinKernel
+from .supervised import SupervisedKernel
 
 __all__ = [
     "KERNEL_NAMES",
+    "NTK",
     "RBF",
     "AdditiveChi2",
+    "BSpline",
     "Chi2",
     "ConstantKernel",
     "Cosine",
@@ -47,8 +52,10 @@ __all__ = [
     "Program",
     "RationalQuadratic",
     "Sigmoid",
+    "Sinc",
     "SteinKernel",
     "Sum",
+    "SupervisedKernel",
     "WhiteKernel",
     "from_name",
     "median_distance",

@@ -12,6 +12,9 @@ from sklearn.metrics.pairwise import additive_chi2_kernel
 from . import expr as ex
 from .pair import Pair
 
+# Entries of a matrix that are computed at a time: what the cache holds.
+STRIP = 1 << 15
+
 
 class FormulaKernel(Kernel):
     """A scikit-learn kernel that states its formula and nothing else.
@@ -55,9 +58,9 @@ class FormulaKernel(Kernel):
                 found.append(Hyperparameter(name, "numeric", bounds, value.size))
         return found
 
-    def _expression(self):
+    def _expression(self, n_features=None):
         # A formula without any quantity of the pair may be a plain number.
-        return ex.as_expr(self.formula(Pair(self)))
+        return ex.as_expr(self.formula(Pair(self, n_features=n_features)))
 
     def is_stationary(self):
         """Whether k(x, z) depends on x - z alone."""
@@ -69,7 +72,7 @@ class FormulaKernel(Kernel):
         from .program import Program
 
         X = np.atleast_2d(np.asarray(X, dtype=np.float64))
-        return Program.of_formula(self._expression()).diagonal(
+        return Program.of_formula(self._expression(X.shape[1])).diagonal(
             len(X),
             lambda leaf: np.square(_as_leaf_has_it(leaf, X)).sum(1),
         )
@@ -93,7 +96,7 @@ class FormulaKernel(Kernel):
         """
         X = np.atleast_2d(np.asarray(X, dtype=np.float64))
         Z = X if Y is None else np.atleast_2d(np.asarray(Y, dtype=np.float64))
-        expr = self._expression()
+        expr = self._expression(X.shape[1])
         same = np.eye(len(X)) if Y is None else 0.0
         K = dense(expr, X, Z, same)
         if not eval_gradient:
@@ -104,7 +107,7 @@ class FormulaKernel(Kernel):
             g
             for h in self.hyperparameters
             if not h.fixed
-            for g in _log_gradients(expr, h.name, X, same)
+            for g in _log_gradients(expr, h, X, same)
         ]
         return K, np.stack(grads, axis=2) if grads else np.empty((*K.shape, 0))
 
@@ -124,18 +127,27 @@ def dense(expr, X, Z, same=0.0):
 
     Distances come from differences, never from an expanded square.
     """
-    values = {v: _leaf_matrix(v, X, Z, same) for v in ex.leaves(expr)}
-    out = ex.evaluate(expr, values)
-    return np.array(np.broadcast_to(out, (len(X), len(Z))), dtype=np.float64)
+    out = np.empty((len(X), len(Z)))
+    height = max(1, STRIP // max(1, len(Z)))
+    for start in range(0, len(X), height):
+        strip = slice(start, start + height)
+        one = same[strip] if np.ndim(same) else same
+        values = {v: _leaf_matrix(v, X[strip], Z, one) for v in ex.leaves(expr)}
+        out[strip] = ex.evaluate(expr, values)
+    return out
 
 
 def _as_leaf_has_it(leaf, X):
-    """Rows combined and scaled."""
+    """Rows combined, scaled, and of norm 1 where the leaf wants them so."""
     if leaf.mix is not None:
         half = X.shape[1] // 2
         X = leaf.mix[0] * X[:, :half] + leaf.mix[1] * X[:, half:]
     leaf.check_columns(X.shape[1])
-    return X if leaf.scale is None else X / np.array(leaf.scale)
+    X = X if leaf.scale is None else X / np.array(leaf.scale)
+    if leaf.is_unit:
+        norms = np.sqrt(np.square(X).sum(axis=1, keepdims=True))
+        X = X / np.where(norms > 0, norms, 1.0)
+    return X
 
 
 def _leaf_matrix(leaf, X, Z, same):
@@ -143,8 +155,10 @@ def _leaf_matrix(leaf, X, Z, same):
         return same
     X, Z = _as_leaf_has_it(leaf, X), _as_leaf_has_it(leaf, Z)
     match leaf.metric:
-        case "sqeuclidean":
+        case "sqeuclidean" | "unit_sqdist":
             return cdist(X, Z, "sqeuclidean")
+        case "unit_sqsum":
+            return cdist(X, -Z, "sqeuclidean")
         case "l1":
             return cdist(X, Z, "cityblock")
         case "dot":
@@ -160,13 +174,15 @@ def _leaf_matrix(leaf, X, Z, same):
     raise ValueError(f"unknown metric {leaf.metric!r}")
 
 
-def _log_gradients(expr, name, X, same):
+def _log_gradients(expr, hyperparameter, X, same):
     """Derivatives of the matrix by log(parameter): one, or one per column (ARD)."""
+    name = hyperparameter.name
     scalars = [n for n in ex.nodes(expr) if n.op == "hyper" and n.value[0] == name]
     if scalars:
         d = dense(ex.diff(expr, scalars[0]), X, X, same)
         return [np.nan_to_num(scalars[0].value[1] * d)]
-    out = np.zeros((X.shape[1], len(X), len(X)))
+    # All zero for a parameter that the formula does not depend on.
+    out = np.zeros((hyperparameter.n_elements, len(X), len(X)))
     for leaf in (v for v in ex.leaves(expr) if v.owner == name):
         d = dense(ex.diff(expr, ex.Expr("leaf", (), leaf)), X, X, same)
         for j, scale in enumerate(leaf.scale):

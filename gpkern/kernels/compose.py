@@ -41,4 +41,4 @@ def _(kernel, pair):
     named = from_name(
         kernel.metric, gamma=kernel.gamma, **(kernel.pairwise_kernels_kwargs or {})
     )
-    return formula(named, Pair(named, pair.prefix))
+    return formula(named, Pair(named, pair.prefix, pair.n_features))

@@ -15,8 +15,11 @@ from functools import reduce
 from .graph import (
     Expr,
     Leaf,
+    absolute,
     add,
+    angle,
     as_expr,
+    constant,
     cos,
     evaluate,
     exp,
@@ -42,7 +45,10 @@ from .graph import (
 __all__ = [
     "Expr",
     "Leaf",
+    "absolute",
+    "angle",
     "as_expr",
+    "constant",
     "cos",
     "diff",
     "evaluate",
@@ -92,6 +98,10 @@ def _partials(node):
             return (-sin(a[0]),)
         case "tanh":
             return (1.0 - node * node,)
+        case "absolute":
+            return (guarded_ratio(a[0], node),)
+        case "angle":
+            return a[1], -a[0]
         case "ratio":
             return guarded_ratio(1.0, a[1]), -guarded_ratio(node, a[1])
         case "matern":
@@ -152,13 +162,13 @@ def _never_negative(expr):
     signs = {}
     for n in nodes(expr):
         match n.op:
-            case "literal":
+            case "literal" | "constant":
                 sign = n.value >= 0
             case "hyper":
                 sign = n.value[1] >= 0
             case "leaf":
                 sign = n.value.metric != "dot"
-            case "exp" | "sqrt" | "matern":
+            case "exp" | "sqrt" | "matern" | "absolute":
                 sign = True
             case "add" | "mul" | "ratio":
                 sign = all(signs[id(a)] for a in n.args)

@@ -106,7 +106,7 @@ class Expr:
         )
 
     def __repr__(self):
-        if self.op in ("literal", "hyper", "leaf"):
+        if self.op in ("literal", "constant", "hyper", "leaf"):
             return str(self.value)
         return f"{self.op}({', '.join(map(repr, self.args))})"
 
@@ -117,9 +117,11 @@ class Leaf:
 
     Parameters
     ----------
-    metric : {"sqeuclidean", "l1", "chi2", "dot", "norm_x", "norm_z", "given_x"}
+    metric : {"sqeuclidean", "l1", "chi2", "dot", "unit_sqdist", "unit_sqsum", \
+            "norm_x", "norm_z", "given_x"}
         The last three vary along one side of the matrix only: the squared norms of
-        the two rows, and a number of the left row that comes with the call.
+        the two rows, and a number of the left row that comes with the call. Those
+        named "unit" are of rows divided by their norms.
     scale : tuple of float or None
         Length scale of each column, by which the rows are divided first.
     owner : str
@@ -139,6 +141,11 @@ class Leaf:
         return self.metric not in ("norm_x", "norm_z", "given_x")
 
     @property
+    def is_unit(self):
+        """Whether it is a quantity of rows divided by their norms."""
+        return self.metric in ("unit_sqdist", "unit_sqsum")
+
+    @property
     def is_left(self):
         """Whether it is a quantity of the left row alone."""
         return self.metric in ("norm_x", "given_x")
@@ -155,6 +162,11 @@ class Leaf:
 def literal(value):
     """A number written in the formula itself."""
     return Expr("literal", (), float(value))
+
+
+def constant(value):
+    """A number that is compiled in, where `literal` is an argument of the code."""
+    return Expr("constant", (), float(value))
 
 
 def hyper(name, value):
@@ -243,7 +255,7 @@ def _unary(name):
     return build
 
 
-exp, log1p = _unary("exp"), _unary("log1p")
+exp, log1p, absolute = _unary("exp"), _unary("log1p"), _unary("absolute")
 sin, cos, tanh = _unary("sin"), _unary("cos"), _unary("tanh")
 
 
@@ -277,12 +289,21 @@ def log_matern(nu, z):
     return Expr("log_matern", (as_expr(nu), as_expr(z)))
 
 
+def angle(sine, cosine):
+    """The angle, from -pi to pi, that has this sine and cosine.
+
+    Their squares must add up to 1: the engines take the arc sine of the smaller one,
+    which keeps all digits of an angle near 0.
+    """
+    return Expr("angle", (as_expr(sine), as_expr(cosine)))
+
+
 def guarded_ratio(numerator, denominator):
     """``numerator / denominator``, and 0 where the denominator is 0."""
     return Expr("ratio", (as_expr(numerator), as_expr(denominator)))
 
 
-_FUNCTIONS = ("exp", "log", "log1p", "sqrt", "sin", "cos", "tanh")
+_FUNCTIONS = ("absolute", "exp", "log", "log1p", "sqrt", "sin", "cos", "tanh")
 
 
 def nodes(expr):
@@ -317,10 +338,11 @@ def evaluate(expr, values):
     -------
     ndarray or float
     """
-    done = {}
+    done, order = {}, nodes(expr)
+    last_user = {id(a): node for node in order for a in node.args}
     with np.errstate(divide="ignore", invalid="ignore"):
-        for node in nodes(expr):
-            if node.op == "literal":
+        for node in order:
+            if node.op in ("literal", "constant"):
                 out = node.value
             elif node.op == "hyper":
                 out = node.value[1]
@@ -329,6 +351,10 @@ def evaluate(expr, values):
             else:
                 out = NUMPY[node.op](*(done[id(a)] for a in node.args))
             done[id(node)] = out
+            # What nobody needs any more goes: a long formula has many arrays.
+            for a in set(node.args):
+                if last_user[id(a)] is node:
+                    del done[id(a)]
     return done[id(expr)]
 
 

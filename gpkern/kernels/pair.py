@@ -22,11 +22,14 @@ class Pair:
         Whose formula is being written.
     prefix : str
         Path of `kernel` inside a compound kernel, as in ``get_params``.
+    n_features : int, default=None
+        Columns of the rows, where they are known.
     """
 
-    def __init__(self, kernel, prefix=""):
+    def __init__(self, kernel, prefix="", n_features=None):
         self.kernel = kernel
         self.prefix = prefix
+        self.n_features = n_features
 
     def hyper(self, name, positive=False):
         """A scalar hyperparameter by its name.
@@ -43,7 +46,7 @@ class Pair:
         """Value of a scalar parameter: a finite number, or an error that names it."""
         value = self._numbers(name, positive, infinite)
         if value.size != 1:
-            raise self._error(name, "must be one number")
+            raise self.error(name, "must be one number")
         return value.item()
 
     def _numbers(self, name, positive, infinite=False):
@@ -55,31 +58,32 @@ class Pair:
                     "; 'median' and 'scale' are values of an estimator's parameter of "
                     "that name, as in KernelRidge(kernel=RBF(), length_scale='median')"
                 )
-            raise self._error(name, hint)
+            raise self.error(name, hint)
         try:
             value = np.asarray(given, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
-            raise self._error(name, "must be a number") from None
+            raise self.error(name, "must be a number") from None
         if value.ndim > 1 or value.size == 0:
-            raise self._error(name, "must be a number, or one per column")
+            raise self.error(name, "must be a number, or one per column")
         if infinite and (value == np.inf).all():
             return value
         if positive and not (value > 0).all():
-            raise self._error(name, "must be positive")
+            raise self.error(name, "must be positive")
         if not np.isfinite(value).all():
-            raise self._error(name, "must be finite")
+            raise self.error(name, "must be finite")
         if positive and ((value < _SMALLEST) | (value > _LARGEST)).any():
-            raise self._error(name, f"must be from {_SMALLEST} to {_LARGEST}")
+            raise self.error(name, f"must be from {_SMALLEST} to {_LARGEST}")
         return value
 
-    def _error(self, name, what):
+    def error(self, name, what):
+        """ValueError about a parameter of the kernel, to raise."""
         value = getattr(self.kernel, name)
         return ValueError(f"{name}={value!r} of {type(self.kernel).__name__} {what}")
 
     def part(self, name):
         """Formula of the kernel held by attribute `name`."""
         kernel = getattr(self.kernel, name)
-        return formula(kernel, Pair(kernel, f"{self.prefix}{name}__"))
+        return formula(kernel, Pair(kernel, f"{self.prefix}{name}__", self.n_features))
 
     def _scaled(self, metric, name, exponent):
         if name is None:
@@ -110,6 +114,18 @@ class Pair:
     def dot(self):
         """Inner product ``x . z``."""
         return ex.leaf("dot")
+
+    def unit_sqdist(self):
+        """``|x / |x| - z / |z||^2``, twice one less the cosine of the rows' angle.
+
+        A row of zeros stays one. Digits are kept of the smallest angle, whatever the
+        norms; `unit_sqsum` keeps those of rows that are nearly opposite.
+        """
+        return ex.leaf("unit_sqdist")
+
+    def unit_sqsum(self):
+        """``|x / |x| + z / |z||^2``; see `unit_sqdist`."""
+        return ex.leaf("unit_sqsum")
 
     def norm_x(self):
         """Squared norm ``x . x`` of the left row."""
@@ -158,6 +174,6 @@ def formula(kernel, pair):
     )
 
 
-def formula_of(kernel):
-    """Expression of a whole kernel object."""
-    return formula(kernel, Pair(kernel))
+def formula_of(kernel, n_features=None):
+    """Expression of a whole kernel object, on rows of so many columns."""
+    return formula(kernel, Pair(kernel, n_features=n_features))

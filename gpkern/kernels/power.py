@@ -6,7 +6,12 @@ import math
 
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, Product
 
+from .products import BSpline, Sinc
 from .radial import InverseMultiquadric
+
+# Of the length scale, for a kernel that dominates the square root of an inverse
+# multiquadric's: at a half its spectral density would fall as fast.
+IMQ_SHARE = 0.45
 
 
 def power_kernel(kernel, n_features, alpha=None):
@@ -18,11 +23,12 @@ def power_kernel(kernel, n_features, alpha=None):
     Parameters
     ----------
     kernel : Kernel
-        RBF, Matern or InverseMultiquadric, or a constant times one of them.
+        RBF, Matern, InverseMultiquadric, Sinc or BSpline, or a constant times one of
+        them.
     n_features : int
     alpha : float, default=None
-        From 1/2 to 1; by default 1/2, or for a Matern kernel too rough for that the
-        middle of what is possible.
+        From 1/2 to 1; by default 1/2, for a Matern kernel too rough for that the middle
+        of what is possible, and for a BSpline the least for which there is one.
 
     Returns
     -------
@@ -50,17 +56,38 @@ def power_kernel(kernel, n_features, alpha=None):
     if type(kernel) is Matern:
         return _matern(kernel, n_features, alpha)
     if type(kernel) is InverseMultiquadric:
-        if alpha not in (None, 0.5):
-            raise ValueError(
-                "InverseMultiquadric has a power kernel for alpha=0.5 alone"
-            )
-        # Dominates the square-root kernel, which has no closed form.
-        exponent = n_features / 4.0 + kernel.exponent / 2.0
-        return InverseMultiquadric(kernel.length_scale, exponent)
+        return _inverse_multiquadric(kernel, n_features, alpha)
+    if type(kernel) is Sinc:  # of constant density, up to where it ends
+        return Sinc(kernel.length_scale)
+    if type(kernel) is BSpline:
+        return _b_spline(kernel, alpha)
     raise ValueError(
-        f"kernel={kernel} has no power kernel in closed form: use RBF, Matern or "
-        "InverseMultiquadric, or another method"
+        f"kernel={kernel} has no power kernel in closed form: use RBF, Matern, "
+        "InverseMultiquadric, Sinc or BSpline, or another method"
     )
+
+
+def _inverse_multiquadric(kernel, d, alpha):
+    """A kernel that dominates the square-root kernel, which has no closed form.
+
+    Its spectral density is as steep at 0 as the root, and falls more slowly far away.
+    """
+    if alpha not in (None, 0.5):
+        raise ValueError("InverseMultiquadric has a power kernel for alpha=0.5 alone")
+    exponent = d / 4.0 + kernel.exponent / 2.0
+    return InverseMultiquadric(IMQ_SHARE * kernel.length_scale, exponent)
+
+
+def _b_spline(kernel, alpha):
+    """The power p + 1 of a sinc function, which must be even, times alpha."""
+    order = kernel.degree + 1
+    new = 2 * math.ceil(order / 4) if alpha is None else order * alpha
+    if new != int(new) or new % 2 or not 0 < new <= order:
+        raise ValueError(
+            f"alpha={alpha}: a BSpline of degree {kernel.degree} has power kernels for "
+            f"alpha times {order} an even number alone"
+        )
+    return BSpline(kernel.length_scale, degree=int(new) - 1)
 
 
 def _matern(kernel, d, alpha):

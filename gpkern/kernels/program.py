@@ -16,8 +16,10 @@ import numpy as np
 from . import expr as ex
 from .pair import formula_of
 
-# Value of each pairwise leaf between a row and itself.
-_AT_ZERO = ("sqeuclidean", "l1", "chi2")
+# Pairwise leaves that are zero between a row and itself.
+_AT_ZERO = ("sqeuclidean", "l1", "chi2", "unit_sqdist")
+# Squared distances: the rounding of a small one shows in its root.
+_DISTANCES = ("sqeuclidean", "unit_sqdist")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +38,12 @@ class Program:
     diagonal_expr: ex.Expr = field(repr=False)
 
     @classmethod
-    def of(cls, kernel):
-        """Program of a kernel object; TypeError when it has no formula."""
-        return cls.of_formula(formula_of(kernel))
+    def of(cls, kernel, n_features=None):
+        """Program of a kernel object; TypeError when it has no formula.
+
+        Some kernels, such as NTK, must know the number of columns.
+        """
+        return cls.of_formula(formula_of(kernel, n_features))
 
     @classmethod
     def of_formula(cls, full):
@@ -132,7 +137,7 @@ class Program:
         """
         return any(
             n.op in ("sqrt", "matern", "log_matern", "pow")
-            and any(v.metric == "sqeuclidean" for v in ex.leaves(n))
+            and any(v.metric in _DISTANCES for v in ex.leaves(n))
             for n in ex.nodes(self.expr)
         )
 
@@ -211,6 +216,8 @@ class Program:
         for v in values:
             if v.metric == "given_x":
                 values[v] = given
+            elif v.metric == "unit_sqsum":
+                values[v] = 4.0 * self_dots(v)
             elif v.metric not in _AT_ZERO:
                 values[v] = self_dots(v)
         out = ex.evaluate(self.diagonal_expr, values)
@@ -229,6 +236,8 @@ def _lower(expr, leaf_order):
         return target
 
     def number(node):
+        if node.op == "constant":
+            return repr(node.value)
         if node.op == "literal" and node.value == int(node.value):
             return repr(node.value)
         params.append(ex.uniform_value(node))

@@ -96,10 +96,12 @@ NUMPY = {
     "add": lambda a, b: a + b,
     "mul": lambda a, b: a * b,
     "pow": lambda a, b: a**b,
+    "angle": np.arctan2,
     "ratio": ratio,
     "matern": matern,
     "log_matern": log_matern,
     **{
-        f: getattr(np, f) for f in ("exp", "log", "log1p", "sqrt", "sin", "cos", "tanh")
+        f: getattr(np, f)
+        for f in ("absolute", "exp", "log", "log1p", "sqrt", "sin", "cos", "tanh")
     },
 }

@@ -73,7 +73,8 @@ class SteinKernel(FormulaKernel):
         both = ex.leaf("sqeuclidean", mix=(1.0, c))
         cross = (both - r - c * c * apart) / (2.0 * c)  # (s - t) . (x - y)
         norms = ex.leaf("norm_x", mix=SCORE) + ex.leaf("norm_z", mix=SCORE)
-        jet = jet_of(self.base, Pair(self.base, f"{pair.prefix}base__"), r)
+        inner = Pair(self.base, f"{pair.prefix}base__", self.n_features)
+        jet = jet_of(self.base, inner, r)
         dot = 0.5 * (norms - apart)
         return jet.value * dot - 2.0 * jet.first * (cross + d) - 4.0 * jet.second
 
@@ -138,12 +139,12 @@ def jet_of(kernel, pair, r):
     match kernel:
         case skk.Sum() | skk.Product():
             a, b = (
-                jet_of(k, Pair(k, f"{pair.prefix}{name}__"), r)
+                jet_of(k, Pair(k, f"{pair.prefix}{name}__", pair.n_features), r)
                 for name, k in (("k1", kernel.k1), ("k2", kernel.k2))
             )
             return a + b if isinstance(kernel, skk.Sum) else a * b
         case skk.Exponentiation():
-            inner = Pair(kernel.kernel, f"{pair.prefix}kernel__")
+            inner = Pair(kernel.kernel, f"{pair.prefix}kernel__", pair.n_features)
             return jet_of(kernel.kernel, inner, r) ** pair.hyper("exponent")
         case skk.Matern() if type(kernel) is skk.Matern and kernel.nu < 1e15:
             return _matern(kernel, pair, r)

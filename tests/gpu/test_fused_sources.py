@@ -9,6 +9,7 @@ import pytest
 
 from gpkern.gpu import fast, plans, sources
 from gpkern.kernels import (
+    NTK,
     RBF,
     Cosine,
     InverseMultiquadric,
@@ -65,8 +66,11 @@ def completed(program, d, outputs, capability, store=0, dtype="float32", **wante
     ],
     ids=str,
 )
-def test_products_compile(wanted, d, capability):
-    program = Program.of(Matern(2.0, nu=1.5))
+@pytest.mark.parametrize("kernel", [Matern(2.0, nu=1.5), NTK(3)], ids=str)
+def test_products_compile(kernel, wanted, d, capability):
+    program = Program.of(kernel, d)
+    if isinstance(kernel, NTK) and not wanted.get("exact"):
+        pytest.skip("angles near 0 are always computed again")
     if wanted.get("logsumexp"):
         program = program.log
     wanted = dict(wanted)
@@ -78,7 +82,7 @@ def test_products_compile(wanted, d, capability):
 @needs_nvrtc
 def test_formulas_compile(case):
     """Few columns, where every formula may be fused, in both precisions."""
-    program = Program.of(case.make(2))
+    program = Program.of(case.make(2), 2)
     cases = [(program, "float64", False)]
     if case.positive:
         cases.append((program.log, "float32", True))
@@ -98,11 +102,12 @@ def test_formulas_compile(case):
         RBF([1.0] * 20) + RBF([2.0] * 20) * Laplacian(2.0),
         Cosine() * RBF([3.0] * 20),
         SteinKernel(InverseMultiquadric(2.0), 10),
+        NTK(2, "gelu") + Laplacian(2.0),
     ],
-    ids=["L1", "three leaves", "with norms", "points and scores"],
+    ids=["L1", "three leaves", "with norms", "points and scores", "angles"],
 )
 def test_ordinary_arithmetic_compiles(kernel, outputs, logsumexp, dtype):
-    program = Program.of(kernel)
+    program = Program.of(kernel, 20)
     program = program.log if logsumexp else program
     options = {"dtype": dtype, "logsumexp": logsumexp}
     d = program.width(20)

@@ -58,7 +58,7 @@ def compile_cuda(source, architecture):
 
 def sources(case, dtype):
     """What an operator may compile: leaves from differences, and from products."""
-    program = Program.of(case.make(4))
+    program = Program.of(case.make(4), 4)
     for one in (program, program.log) if case.positive else (program,):
         leaves = one.pair_leaves
         product = ("dot", "sqeuclidean")
@@ -72,11 +72,12 @@ def sources(case, dtype):
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_compiles(case, dtype, architecture):
-    program = Program.of(case.make(4))
+    program = Program.of(case.make(4), 4)
     kinds = ("direct",) * len(program.pair_leaves)
     others = (
         codegen.tile_source(program, dtype, kinds, grouped=True),
         codegen.product_source(program, dtype, kinds, 3),
+        "#define THREADS 256\n" + codegen.greedy_source(program, dtype),
     )
     for source in (*sources(case, dtype), *others):
         _, cubin = compile_cuda(source, architecture)
@@ -94,7 +95,7 @@ def test_float32_works_in_float32(case):
 
 def test_fast_functions_compile(case):
     """The element functions of the fused kernels, one value a thread."""
-    program = Program.of(case.make(4))
+    program = Program.of(case.make(4), 4)
     for one in (program, program.log) if case.positive else (program,):
         form = fast.lowered(one, 4)
         header = fast.element(one, form, codegen._header())

@@ -108,4 +108,4 @@ def test_exchange(unique):
             assert changed[c] == one.run()[0]
             assert_array_equal(dense.rows[c].get(), one.rows[0])
             assert_allclose(dense.total[c].get(), one.total[0], rtol=1e-10)
-            assert dense.objectives()[c] == pytest.approx(one.objectives()[0])
+            assert float(dense.objectives()[c]) == pytest.approx(one.objectives()[0])

@@ -44,6 +44,8 @@ FORMULAS = [
     (ex.sqrt(4 * R2), lambda s: 2 * np.sqrt(s)),
     (ex.sin(R2) * ex.cos(R2), lambda s: np.sin(s) * np.cos(s)),
     (ex.tanh(R2), np.tanh),
+    (ex.absolute(R2 - 1), lambda s: np.abs(s - 1)),
+    (ex.angle(ex.sin(R2), ex.cos(R2)), lambda s: s),
     (ex.guarded_ratio(ex.sin(R2), R2), lambda s: np.sin(s) / s),
     (ex.log_matern(1.5, R2), lambda s: np.log(1 + s) - s),
     (ex.matern(1.5, R2), lambda s: (1 + s) * np.exp(-s)),

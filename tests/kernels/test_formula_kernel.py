@@ -353,10 +353,15 @@ def test_every_quantity_of_a_pair(X):
                 + 1e4 * pair.norm_x()
                 + 1e5 * pair.norm_z()
                 + 1e6 * pair.same()
+                + 1e7 * pair.unit_sqdist()
+                + 1e8 * pair.unit_sqsum()
             )
 
     Z = X[::-1] + 0.1
     delta, total = X[:, None] - Z, X[:, None] + Z
+    # A row of zeros stays one.
+    u, v = (a / np.sqrt((a**2).sum(1) + 1e-300)[:, None] for a in (X, Z))
+    u = u[:, None]
     expected = (
         (delta**2).sum(-1)
         + 10 * np.abs(delta).sum(-1)
@@ -364,6 +369,8 @@ def test_every_quantity_of_a_pair(X):
         + 1e3 * X @ Z.T
         + 1e4 * (X**2).sum(1)[:, None]
         + 1e5 * (Z**2).sum(1)
+        + 1e7 * ((u - v) ** 2).sum(-1)
+        + 1e8 * ((u + v) ** 2).sum(-1)
     )
     kernel = Everything()
     assert_allclose(kernel(X, Z), expected, rtol=1e-12)

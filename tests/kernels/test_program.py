@@ -34,7 +34,7 @@ def run(program, X, Z):
 def test_statements(case):
     rng = np.random.default_rng(0)
     X, Z = case.data(rng, 7, 4), case.data(rng, 5, 4)
-    program = Program.of(case.make(4))
+    program = Program.of(case.make(4), 4)
     with np.errstate(divide="ignore"):
         got = run(program, X, Z)
     assert_allclose(got, case.matrix(X, Z), rtol=1e-12, atol=1e-15)
@@ -139,9 +139,9 @@ def test_is_rough(kernel, rough):
 
 def test_pickle(case):
     kernel = case.make(3)
-    program = pickle.loads(pickle.dumps(Program.of(kernel)))
-    assert program.key == Program.of(kernel).key
-    assert program.expr is Program.of(kernel).expr
+    program = pickle.loads(pickle.dumps(Program.of(kernel, 3)))
+    assert program.key == Program.of(kernel, 3).key
+    assert program.expr is Program.of(kernel, 3).expr
     assert pickle.loads(pickle.dumps(kernel)) == kernel
 
 

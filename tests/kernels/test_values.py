@@ -24,10 +24,10 @@ def test_formula(case, rng, d):
     X, Z = case.data(rng, 9, d), case.data(rng, 6, d)
     Z[2] = X[3]  # rows that meet
     kernel = case.make(d)
-    values = dense(formula_of(kernel), X, Z)
+    values = dense(formula_of(kernel, d), X, Z)
     assert values.dtype == np.float64
     assert_allclose(values, case.matrix(X, Z), rtol=1e-9, atol=1e-14)
-    one = dense(formula_of(kernel), X, X, np.eye(9))
+    one = dense(formula_of(kernel, d), X, X, np.eye(9))
     assert_allclose(one, case.matrix(X), rtol=1e-9, atol=1e-14)
 
 
@@ -47,7 +47,7 @@ def test_kernel_object_itself(case, rng, d):
 def test_program_diagonal(case, rng):
     X = case.data(rng, 9, 5)
     X[4] = 0.0
-    got = gk.Program.of(case.make(5)).diagonal(
+    got = gk.Program.of(case.make(5), 5).diagonal(
         9,
         lambda leaf: np.square(
             X if leaf.scale is None else X / np.array(leaf.scale)

@@ -8,6 +8,7 @@
 //
 // Macros: NT; CG, groups of eight columns of V, or 0 for a single column without tensor
 // cores; LOGSUMEXP; PARTS; DOT (the leaf is an inner product, not a squared distance);
+// UNIT (leaves are squared norms of the difference and of the sum of rows of norm 1);
 // DIAGONAL (one sample: entries on the diagonal are given); EXACT (a squared distance
 // far below the norms is computed again from the rows); STORE (values are written to
 // memory too, for a product with the transposed); ELEMENT(s, x, z, g) of `p`, and GIVEN
@@ -37,10 +38,11 @@ struct Rows {  // what a second look at a pair needs
 
 // By value, so that what the caller holds stays in registers.
 __device__ __noinline__ float exact_distance(const float* x, const float* z,
-                                             const float* factor, int columns) {
+                                             const float* factor, int columns,
+                                             float sign = -1.f) {
   float s = 0.f;
   for (int k = 0; k < columns; ++k) {
-    const float t = (x[k] - z[k]) * (factor ? factor[k] : 1.f);
+    const float t = (x[k] + sign * z[k]) * (factor ? factor[k] : 1.f);
     s = fmaf(t, t, s);
   }
   return s;
@@ -55,32 +57,60 @@ struct Pairs {
   float* kept;         // STORE: the values go here as well,
   long long kept_row;  // rows so far apart
 
+#if EXACT
+  // Entry q of a block from the rows themselves.
+  __device__ __forceinline__ float again(int row, int column, int q, float sign) const {
+    const size_t i = min(row + (q >> 1) * 8, n - 1), j = min(column + (q & 1), m - 1);
+    return rows.fold * exact_distance(rows.x + i * rows.columns,
+                                      rows.z + j * rows.columns, rows.factor,
+                                      rows.columns, sign);
+  }
+#endif
+
   // Kernel values of one block: `row`, `row` + 8 by `column`, `column` + 1.
   __device__ __forceinline__ void values(float (&k)[4], const float* a, float x0,
                                          float x1, float2 g, float2 z, int row,
                                          int column, bool on_diagonal) const {
 #if DOT
     const float s[4] = {a[0] * scale, a[1] * scale, a[2] * scale, a[3] * scale};
+    [[maybe_unused]] const float* o = s;
+#elif UNIT
+    float s[4], o[4];
+    UNROLL for (int q = 0; q < 4; ++q) {
+      s[q] = fmaf(a[q], scale, 2.f);
+      o[q] = 4.f - s[q];
+    }
+#if EXACT
+    bool close = false;
+    UNROLL for (int q = 0; q < 4; ++q) close |= fminf(s[q], o[q]) < CLOSE;
+    if (close) {
+      UNROLL for (int q = 0; q < 4; ++q) if (s[q] < CLOSE) {
+        s[q] = again(row, column, q, -1.f);
+        o[q] = 4.f - s[q];
+      } else if (o[q] < CLOSE) {
+        o[q] = again(row, column, q, 1.f);
+        s[q] = 4.f - o[q];
+      }
+    }
+#endif
 #else
     const float norms[4] = {x0 + z.x, x0 + z.y, x1 + z.x, x1 + z.y};
     float s[4];
+    [[maybe_unused]] const float* o = s;
     UNROLL for (int q = 0; q < 4; ++q) s[q] = fmaf(a[q], scale, norms[q]);
 #if EXACT
     bool close = false;
     UNROLL for (int q = 0; q < 4; ++q) close |= s[q] < CLOSE * norms[q];
     if (close) {
       UNROLL for (int q = 0; q < 4; ++q) if (s[q] < CLOSE * norms[q])
-          s[q] = rows.fold * exact_distance(
-              rows.x + (size_t)min(row + (q >> 1) * 8, n - 1) * rows.columns,
-              rows.z + (size_t)min(column + (q & 1), m - 1) * rows.columns, rows.factor,
-              rows.columns);
+          s[q] = again(row, column, q, -1.f);
     }
 #endif
 #endif
-    k[0] = ELEMENT(s[0], x0, z.x, g.x);
-    k[1] = ELEMENT(s[1], x0, z.y, g.x);
-    k[2] = ELEMENT(s[2], x1, z.x, g.y);
-    k[3] = ELEMENT(s[3], x1, z.y, g.y);
+    k[0] = ELEMENT(s[0], o[0], x0, z.x, g.x);
+    k[1] = ELEMENT(s[1], o[1], x0, z.y, g.x);
+    k[2] = ELEMENT(s[2], o[2], x1, z.x, g.y);
+    k[3] = ELEMENT(s[3], o[3], x1, z.y, g.y);
 #if DIAGONAL
     if (on_diagonal) {
       UNROLL for (int q = 0; q < 4; ++q) {

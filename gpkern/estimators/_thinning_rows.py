@@ -1,0 +1,163 @@
+"""What `KernelThinning` compares rows by, and what it keeps of those it has chosen."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.gaussian_process.kernels import RBF, RationalQuadratic
+
+from .._device import is_cupy
+from .._validation import is_sliceable
+from ..algorithms import coresets, thinning
+from ..algorithms.thinning import Embedding, Thinning
+from ..kernels import InverseMultiquadric, Sinc, SupervisedKernel, power_kernel
+from ..kernels.resolve import resolve_kernel
+from ._door import check_targets
+
+# Smooth kernels, for which halving by the kernel itself is enough.
+SMOOTH = (RBF, RationalQuadratic, InverseMultiquadric, Sinc)
+
+
+class RowsAndKernels:
+    """Methods that a fit and a stream share."""
+
+    def _size(self, n):
+        wanted = self.n_samples
+        if wanted is None:
+            return max(1, int(np.sqrt(n)))
+        size = int(wanted) if isinstance(wanted, Integral) else max(1, int(wanted * n))
+        if size > n:
+            rows = "1 sample" if n == 1 else f"{n} samples"
+            raise ValueError(f"n_samples={wanted} is more than X has: {rows}")
+        return size
+
+    def _with_targets(self, X, y):
+        """Rows ``[x, y]`` where targets count, otherwise X."""
+        if self.y_kernel is None:
+            return X
+        if self.stratify is not None:
+            raise ValueError(
+                "y_kernel takes y as targets and stratify='y' as classes: set one of "
+                "them to None"
+            )
+        y = check_targets(y, X.shape[0], self)
+        self._flat_targets = y.ndim == 1
+        y = y.reshape(len(y), -1)
+        if is_cupy(X):
+            import cupy
+
+            return cupy.concatenate([X, cupy.asarray(y)], axis=1, dtype=np.float64)
+        y = y.get() if is_cupy(y) else y
+        return np.concatenate([X, y], axis=1, dtype=np.float64)
+
+    def _embedding(self, rows, random_state):
+        """How rows are compared, by the kernel parameters and a sample of rows."""
+        d, (n, width) = self.n_features_in_, rows.shape
+        kernel, offset = self._kernel(rows[:, :d], random_state), None
+        if self.y_kernel is not None:
+            y = rows[:, d:]
+            mean = y.mean(axis=0)
+            spread = float(((y - mean) ** 2).sum(axis=1).mean()) ** 0.5
+            mean = mean.get() if is_cupy(mean) else mean
+            offset = np.concatenate([np.zeros(d), mean])
+            kernel = SupervisedKernel(
+                kernel, d, width - d, self.y_kernel, spread if spread > 0 else 1.0
+            )
+        method = self._method(kernel, n, d)
+        return Embedding(kernel, self._split_kernel(kernel, method, d), offset)
+
+    def _kernel(self, X, random_state):
+        length_scale = self.length_scale
+        named = isinstance(self.kernel, str)
+        if named and length_scale is None and self.gamma is None:
+            length_scale = "median" if self.kernel in ("rbf", "laplacian") else None
+        return resolve_kernel(
+            self.kernel,
+            X,
+            gamma=self.gamma,
+            length_scale=length_scale,
+            random_state=random_state,
+        )
+
+    def _method(self, kernel, n, d):
+        if self.method != "auto":
+            return self.method
+        if n > thinning.ALL_PAIRS_ROWS:
+            return "compress++"
+        if type(kernel) in SMOOTH:
+            return "target"
+        try:
+            power_kernel(kernel, d)
+        except ValueError:
+            return "target"
+        return "kt+"
+
+    def _split_kernel(self, kernel, method, d):
+        if method == "power":
+            return power_kernel(kernel, d)
+        if method == "kt+":
+            return kernel + power_kernel(kernel, d)
+        return kernel
+
+    def _thinning(self, embedding, method):
+        """How rows are chosen."""
+        return Thinning(
+            method,
+            embedding.split_kernel,
+            None if self.oversampling == "auto" else self.oversampling,
+            self.delta,
+            None if self.refine == "converge" else self.refine,
+            self.unique,
+        )
+
+    def _weights(self, operator, chosen, mu):
+        """Equal weights, or those of least distance; on the host.
+
+        Parameters
+        ----------
+        mu : array of shape (n_samples,)
+            Mean kernel value of the chosen rows with the sample.
+        """
+        if self.weights is None:
+            return np.full(len(chosen), 1.0 / len(chosen))
+        solve = {
+            "simplex": coresets.simplex_weights,
+            "sum-to-one": coresets.affine_weights,
+        }[self.weights]
+        return solve(coresets.block(operator, chosen), operator.device.get(mu))
+
+    def _store(
+        self, embedding, way, numbers, values, weights, path, measured, kind, device
+    ):
+        """Fitted attributes, in the user's array type."""
+
+        def out(array):
+            return kind.out(device.put(array))
+
+        d = self.n_features_in_
+        self.kernel_, self.split_kernel_ = embedding.kernel, embedding.split_kernel
+        self.method_ = way.method
+        self.sample_indices_, self.samples_ = out(numbers), out(values[:, :d])
+        if self.y_kernel is not None:
+            targets = values[:, d] if self._flat_targets else values[:, d:]
+            self.sample_targets_ = out(targets)
+        self.weights_, self.objective_path_ = out(weights), path
+        self.mmd_, self.mmd_stderr_, self.mmd_iid_ = measured
+
+    def _report(self, n):
+        found = "" if self.mmd_ is None else f", MMD {self.mmd_:.3g}"
+        print(
+            f"[{type(self).__name__}] {len(self.weights_)} of {n} rows by "
+            f"{self.method_}, {len(self.objective_path_)} passes{found}"
+        )
+
+
+def in_memory(X):
+    """An array that is read in slices as a whole; others as they are."""
+    if not is_sliceable(X):
+        return X
+    X = np.asarray(X[:])
+    if not np.isfinite(X).all():
+        raise ValueError("Input X contains NaN or infinity.")
+    return X
