@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import linalg
+from scipy.linalg import lapack
 
 from .compress import standard
 
 # Rows that serve as anchors.
 COUNT = 512
-# Eigenvalues below this share of the largest are rounding.
+# Squared distances to the span of the other anchors, as a share of the largest k(x, x),
+# below which one more shows nothing but rounding.
 RESOLUTION = 1e-10
 
 
@@ -33,17 +35,24 @@ class Interpolation:
     """
 
     def __init__(self, K):
-        values, vectors = linalg.eigh(K)
-        seen = values > RESOLUTION * values[-1]
-        self._factor = vectors[:, seen] / np.sqrt(values[seen])
+        tolerance = RESOLUTION * float(np.diagonal(K).max())
+        factor, pivots, rank, _ = lapack.dpstrf(K, tol=tolerance, lower=1)
+        self._used = pivots[:rank] - 1
+        self._factor = factor[:rank, :rank]
+        self._size = len(K)
 
     def features(self, values):
         """Coordinates of functions with these values at the anchors, (..., a).
 
         Their inner products are those of the functions' projections.
         """
-        return values @ self._factor
+        values = values[..., self._used].T
+        return linalg.solve_triangular(self._factor, values, lower=True).T
 
     def weights(self, gap):
         """Weights of the anchors whose kernel mean takes the values `gap` there."""
-        return self._factor @ self.features(gap)
+        out, seen = np.zeros(self._size), self.features(gap)
+        out[self._used] = linalg.solve_triangular(
+            self._factor, seen, lower=True, trans=1
+        )
+        return out

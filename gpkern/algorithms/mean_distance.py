@@ -32,47 +32,70 @@ def mean_distance(operator, rows, weights, share, limit, random_state):
     mmd, stderr : float
         The second is 0 where all rows were compared.
     """
-    device, n = operator.device, operator.shape[0]
-    if limit is None or n <= limit:
-        p = np.full(n, 1.0 / n) if share is None else share
-        # Rows may stand more than once.
-        p = device.xp.asarray(p - np.bincount(rows, weights, minlength=n))
-        return float(np.sqrt(max(0.0, float(p @ (operator @ p))))), 0.0
-    some = np.sort(random_state.choice(n, limit, replace=share is not None, p=share))
-    # Drawn by themselves: what is left of a row that is an anchor is nothing.
-    few = np.unique(random_state.choice(n, COUNT, p=share))
-    points, some, few = (take_rows(operator, r) for r in (rows, some, few))
-    squared, error = _estimated(operator, points, weights, share, some, few)
-    mmd = float(np.sqrt(max(0.0, squared)))
-    return mmd, error / (2.0 * mmd) if mmd > 0 else float(np.sqrt(error))
+    n = operator.shape[0]
+    if limit is not None and n > limit:
+        estimate = DistanceEstimate(operator, share, limit, random_state)
+        return estimate.to(take_rows(operator, rows), weights)
+    p = np.full(n, 1.0 / n) if share is None else share
+    # Rows may stand more than once.
+    p = p - np.bincount(rows, weights, minlength=n)
+    p = operator.device.xp.asarray(p)
+    return float(np.sqrt(max(0.0, float(p @ (operator @ p))))), 0.0
 
 
-def _estimated(operator, points, weights, share, some, few):
-    """Squared MMD of weighted points to the sample, and its standard error.
+class DistanceEstimate:
+    """MMD of weighted points to a sample that is too large to go through.
 
     What can be seen at a few anchors is computed from the whole sample, and only what
-    is orthogonal to them is estimated, from `some` of its rows.
+    is orthogonal to them is estimated, from some of its rows.
+
+    Parameters
+    ----------
+    operator, share, random_state
+        Of `mean_distance`.
+    limit : int
+        Rows to estimate from.
     """
-    device, n = operator.device, operator.shape[0]
-    sample = operator.with_samples(some)
-    seen = Interpolation(device.get(sample.with_samples(few).to_dense()))
-    w = device.xp.asarray(weights)
 
-    def features(X):
-        return seen.features(device.get(sample.with_samples(X, few).to_dense()))
+    def __init__(self, operator, share, limit, random_state):
+        n, device = operator.shape[0], operator.device
+        some = random_state.choice(n, limit, replace=share is not None, p=share)
+        # Drawn by themselves: what is left of a row that is an anchor is nothing.
+        few = np.unique(random_state.choice(n, COUNT, p=share))
+        self.rows, self.few = (take_rows(operator, np.sort(r)) for r in (some, few))
+        self.sample, self.device = operator.with_samples(self.rows), device
+        K = self.sample.with_samples(self.few).to_dense()
+        self.seen = Interpolation(device.get(K))
+        exact = sample_means(operator.with_rows(self.few), share)
+        self.target = self.seen.features(device.get(exact))
+        self.features = F = self._features(self.rows)
+        own = device.get(self.sample.diagonal()) - (F**2).sum(axis=1)
+        sums = device.get(self.sample.row_sum()) - F @ F.sum(axis=0)
+        self.means = (sums - own) / (limit - 1)
+        if share is None:  # drawn without replacement: no row met itself
+            self.means += (own - self.means) / n
 
-    F, G = features(some), weights @ features(points)
-    at_few = device.get(sample_means(operator.with_rows(few), share))
-    known = float(((seen.features(at_few) - G) ** 2).sum())
-    inner = float(w @ (sample.with_samples(points) @ w)) - G @ G
-    own = device.get(sample.diagonal()) - (F**2).sum(axis=1)
-    sums = device.get(sample.row_sum()) - F @ F.sum(axis=0)
-    means = (sums - own) / (len(some) - 1)
-    if share is None:  # drawn without replacement: no row met itself
-        means += (own - means) / n
-    cross = device.get(sample.with_samples(some, points) @ w) - F @ G
-    squared = known + inner + means.mean() - 2.0 * cross.mean()
-    return squared, 2.0 * float((means - cross).std()) / np.sqrt(len(some))
+    def _features(self, X):
+        values = self.sample.with_samples(X, self.few).to_dense()
+        return self.seen.features(self.device.get(values))
+
+    def to(self, points, weights):
+        """MMD of points of these weights, and its standard error.
+
+        Parameters
+        ----------
+        points : array of shape (s, d)
+        weights : ndarray of shape (s,)
+        """
+        G, w = weights @ self._features(points), self.device.xp.asarray(weights)
+        inner = float(w @ (self.sample.with_samples(points) @ w)) - G @ G
+        across = self.sample.with_samples(self.rows, points) @ w
+        cross = self.device.get(across) - self.features @ G
+        known = float(((self.target - G) ** 2).sum())
+        squared = known + inner + self.means.mean() - 2.0 * cross.mean()
+        error = 2.0 * float((self.means - cross).std()) / np.sqrt(len(cross))
+        mmd = float(np.sqrt(max(0.0, squared)))
+        return mmd, error / (2.0 * mmd) if mmd > 0 else float(np.sqrt(error))
 
 
 def random_distance(operator, size, share, random_state):

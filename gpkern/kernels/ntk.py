@@ -86,7 +86,7 @@ class NTK(FormulaKernel):
     --------
     >>> from gpkern.kernels import NTK
     >>> NTK(depth=1)([[1.0, 0.0]], [[1.0, 1.0]]).round(4)
-    array([[0.4887]])
+    array([[0.4546]])
     >>> NTK(depth=3, weight_variance=2.0, normalize=True).diag([[1.0, 0.0]])
     array([1.])
 

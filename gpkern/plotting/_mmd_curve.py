@@ -8,7 +8,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from ..algorithms.compress import standard
-from ..algorithms.mean_distance import mean_distance, random_distance
+from ..algorithms.halving import take_rows
+from ..algorithms.mean_distance import (
+    DistanceEstimate,
+    mean_distance,
+    random_distance,
+)
 from ..algorithms.thinning import ALL_PAIRS_ROWS
 from ..estimators._door import check_fit_X, choose_device, to_numpy_or_cupy
 from ..estimators._thinning_rows import in_memory
@@ -95,23 +100,19 @@ class MMDCurveDisplay:
             operator = make_operator(
                 fitted.kernel_, device.put(rows), None, device, dtype=np.float64
             )
+            to_sample = _distance(operator, random_state)
             found = {name: [] for name in NAMES}
             for size in sizes:
-                model.set_params(n_samples=int(size), **kernel).fit(X)
-                plain = standard(np.arange(rows.shape[0]), size)
-                for name, chosen, weights in (
-                    ("standard", plain, np.full(size, 1.0 / size)),
-                    ("thinning", model.sample_indices_, model.weights_),
-                ):
-                    chosen, weights = (
-                        device.get(to_numpy_or_cupy(a)) for a in (chosen, weights)
-                    )
-                    mmd, _ = mean_distance(
-                        operator, chosen, weights, None, ALL_PAIRS_ROWS, random_state
-                    )
-                    found[name].append(mmd)
                 chance = random_distance(operator, int(size), None, random_state)
                 found["random"].append(chance)
+                plain = standard(np.arange(rows.shape[0]), size)
+                found["standard"].append(to_sample(plain, np.full(size, 1.0 / size)))
+                model.set_params(n_samples=int(size), **kernel).fit(X)
+                chosen, weights = (
+                    device.get(to_numpy_or_cupy(a))
+                    for a in (model.sample_indices_, model.weights_)
+                )
+                found["thinning"].append(to_sample(chosen, weights))
         found = {name: np.array(values) for name, values in found.items()}
         return cls(sizes, found).plot(ax=ax, **kwargs)
 
@@ -154,6 +155,14 @@ class MMDCurveDisplay:
         ax.set(xlabel="rows of the coreset", ylabel="distance to the sample (MMD)")
         ax.legend()
         return self
+
+
+def _distance(operator, random_state):
+    """A function of rows and weights; what all calls share is computed once."""
+    if operator.shape[0] <= ALL_PAIRS_ROWS:
+        return lambda rows, w: mean_distance(operator, rows, w, None, None, None)[0]
+    estimate = DistanceEstimate(operator, None, ALL_PAIRS_ROWS, random_state)
+    return lambda rows, w: estimate.to(take_rows(operator, rows), w)[0]
 
 
 def _sizes(sizes, n):
