@@ -528,7 +528,7 @@ class TestErrors:
             ({"oversampling": -1}, "oversampling"),
             ({"refine": -1}, "refine"),
             ({"weights": "any"}, "weights"),
-            ({"target": towards_zero}, "scores and target both give the scores"),
+            ({"target": np.negative}, "scores and target both give the scores"),
         ],
         ids=str,
     )
