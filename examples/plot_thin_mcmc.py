@@ -82,6 +82,7 @@ counts = solve(TRUTH, TIMES) * np.exp(NOISE * rng.normal(size=(50, 2)))
 
 @njit
 def run_chain(start, counts, times, noise, normal, log_uniform, burn_in):
+    """Adaptive random-walk Metropolis: draws after the burn-in, share of moves."""
     n, d = normal.shape
     draws, x = np.empty((n, d)), start.copy()
     mean, scatter = start.copy(), 1e-4 * np.eye(d)
@@ -188,8 +189,8 @@ for name, sets in ways.items():
 print(pd.DataFrame(table).T.round(3).to_string())
 
 # %%
-# Sixty-four chosen draws do for the mean what thousands of random ones would, because the
-# forecast depends smoothly on the rates. Its spread is the mean of a square, which is
-# less smooth: it gains less, and so would the chance of a rare event. To try next: draws
-# of a chain that has not converged, whose bias no choice by the draws alone can mend;
+# Sixty-four chosen draws do for the mean what thousands of random ones would, because
+# the forecast depends smoothly on the rates. Its spread is the mean of a square, which
+# is less smooth: it gains less, and so would the chance of a rare event. To try next:
+# a chain that has not converged, whose bias no choice by the draws alone can mend;
 # :class:`~gpkern.SteinThinning` asks the density itself.

@@ -34,18 +34,23 @@ class Views:
         """
         return _wrap(self.matrix_.with_rows(X), self.kernel, self.device)
 
-    def with_samples(self, X, Z=None):
+    def with_samples(self, X, Z=None, alike=False):
         """Operator of the same kernel on other data, K(X, Z) or K(X, X).
 
         Parameters
         ----------
         X, Z : array of shape (n, n_features), (m, n_features)
             Already checked; on the operator's device.
+        alike : bool, default=False
+            Whether they are rows of the data that this operator was made for, so that
+            what an engine has found out about it holds for them.
         """
         matrix, device = self.matrix_, self.device
         options = self.dtype, matrix.budget, matrix.precision
         with device.here():
             new = device.Matrix(matrix.program, matrix.opaque, X, Z, *options)
+        if alike and hasattr(matrix, "family"):
+            new.family = matrix.family
         return _wrap(new, self.kernel, device)
 
     def with_kernel(self, kernel):

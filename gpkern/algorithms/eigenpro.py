@@ -177,7 +177,7 @@ class TemporaryCentres:
         while self.groups and len(self.groups[-1][1]) <= len(coef):
             rows, old, _ = self.groups.pop()
             X, coef = _stack(rows, X, xp), xp.concatenate([old, coef])
-        operator = like.with_samples(X, X)
+        operator = like.with_samples(X, X, alike=True)
         self.groups.append((X, coef, operator))
 
     def values(self, X):
@@ -378,7 +378,8 @@ def assemble(kernel, data, centers, coef, options, device, random_state):
         period = p // batch
     else:
         its = PROJECTION_ITERATIONS
-        own = operator.with_samples(centers).with_precision(preconditioner.precision)
+        own = operator.with_samples(centers, alike=True)
+        own = own.with_precision(preconditioner.precision)
         project = iterative_projection(own, centers, its, random_state)
         # Per row: its p^2 / (T m) pairs for projections, T m / 2 for what is pending.
         period = round(p * np.sqrt(2 * EXPECTED_ITERATIONS) / batch)

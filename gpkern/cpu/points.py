@@ -149,6 +149,13 @@ class Points:
             self._kept[key] = float(near.sum() - np.trace(near)) / pairs
         return self._kept[key]
 
+    def some(self, rows):
+        """Some of the rows, in the order given."""
+        if is_sliceable(self.source):
+            return self.raw(0, self.shape[0])[rows]
+        part = self.source[rows]
+        return part if self.is_sparse else np.asarray(part, dtype=self.dtype)
+
     def raw(self, start, stop):
         """Rows as they came, for kernels that are the user's own code."""
         rows = read(self.source, start, stop, self.name)

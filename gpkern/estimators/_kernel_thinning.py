@@ -57,7 +57,7 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         compresses them first, in near-linear time, "herding" chooses one row after
         another, "standard" takes every so manieth. "auto" is "compress++" above 20,000
         rows; below, "target" for smooth kernels and "kt+" for others with a power
-        kernel.
+        kernel of elementary functions.
     oversampling : int or "auto", default="auto"
         Of "compress++": sets of ``2^oversampling`` times the square root of n rows. The
         larger, the better and slower. "auto" is 4, or what n_samples needs.

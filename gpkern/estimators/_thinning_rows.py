@@ -12,6 +12,8 @@ from .._validation import is_sliceable
 from ..algorithms import coresets, thinning
 from ..algorithms.thinning import Embedding, Thinning
 from ..kernels import InverseMultiquadric, Sinc, SupervisedKernel, power_kernel
+from ..kernels.expr import nodes
+from ..kernels.pair import formula_of
 from ..kernels.resolve import resolve_kernel
 from ._door import check_targets
 
@@ -88,10 +90,11 @@ class RowsAndKernels:
         if type(kernel) in SMOOTH:
             return "target"
         try:
-            power_kernel(kernel, d)
+            power = formula_of(power_kernel(kernel, d), d)
         except ValueError:
             return "target"
-        return "kt+"
+        # With Bessel functions it would take far longer, for nothing that is measured.
+        return "target" if any(n.op == "matern" for n in nodes(power)) else "kt+"
 
     def _split_kernel(self, kernel, method, d):
         if method == "power":

@@ -43,7 +43,7 @@ def simplified(program, parts):
         error = abs(chebyshev.chebval(x, coefficients) - exact).max()
         if error <= TOLERANCES[parts] * abs(exact).max():
             powers = chebyshev.cheb2poly(coefficients) / 2.0 ** np.arange(degree + 1)
-            # As arguments they would take registers; they change with the depth alone.
+            # As arguments they would take registers. Depth and slope change them.
             terms = map(ex.constant, powers[::-1])
             short = reduce(lambda total, c: total * w + c, terms)
             expr = ex.substitute(program.expr, {node: short})

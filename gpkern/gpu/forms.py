@@ -19,6 +19,8 @@ LARGEST = 2.0**9
 # Of the CUDA toolkit: types of entries, of sums, and the choice of an algorithm.
 _HALF, _FLOAT, _COMPUTE_FLOAT, _DEFAULT = 2, 0, 68, -1
 
+_ONE = np.ones(1, np.float32)  # read by cuBLAS, so it stays
+
 _dot_columns = cp.ReductionKernel(
     "float16 r, float32 p",
     "float64 y",
@@ -106,7 +108,7 @@ def _add_products(matrix, programs, scales, cut, R, sums):
 
 def _multiply(K, R, out):
     """``out += K R``; K may have columns of zeros beyond R's rows."""
-    one = np.ones(1, np.float32).ctypes.data
+    one = _ONE.ctypes.data
     (h, w), (rows, b) = K.shape, R.shape
     cublas.gemmEx(
         cp.cuda.Device().cublas_handle,

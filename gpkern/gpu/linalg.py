@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import cupy as cp
+import cupyx
 import numpy as np
 from cupyx.scipy.linalg import solve_triangular
 
 
 def cholesky(A, keep_lower=False):
     """Upper factor R with ``R.T @ R = A``; A is left as it is."""
-    # CuPy returns NaN where LAPACK reports failure.
-    R = cp.linalg.cholesky(A).T
-    if not bool(cp.isfinite(R[-1, -1])):
+    with cupyx.errstate(linalg="raise"):
+        R = cp.linalg.cholesky(A).T
+    if not bool(cp.isfinite(R[-1, -1])):  # of a matrix that holds NaN
         raise np.linalg.LinAlgError("matrix is not positive definite")
     return R
 

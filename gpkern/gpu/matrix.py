@@ -104,15 +104,17 @@ class Matrix(Tiles):
         """The fused kernels for a formula and columns of V, or None."""
         if self.opaque is not None:
             return None
+        precision = self.precision
         if self.dtype == np.float32:
             program = angular.simplified(program, self.parts)
+            precision = "highest" if self._is_uneven else precision
         capability = compiler.properties(self.device_id)[2]
         kind = plans.kind_of(
             program,
             program.width(self.X.shape[1]),
             capability,
             self.dtype.name,
-            self.precision,
+            precision,
             outputs,
         )
         if kind is None:
@@ -136,6 +138,14 @@ class Matrix(Tiles):
         )
 
     @property
+    def _is_uneven(self):
+        """Whether half-precision parts would lose digits; looked at once a family."""
+        if "uneven" not in self.family:
+            sides = {id(side): side for side in (self.X, self.Z)}.values()
+            self.family["uneven"] = any(side.is_uneven() for side in sides)
+        return self.family["uneven"]
+
+    @property
     def parts(self):
         """Half-precision numbers that make an entry of packed rows."""
         return 1 if self.precision == "medium" else 2
@@ -143,8 +153,9 @@ class Matrix(Tiles):
     # ------------------------------------------------------------- reductions
 
     def _strips(self, start=0):
-        for i0 in range(start, self.shape[0], self.tile_rows):
-            yield i0, min(i0 + self.tile_rows, self.shape[0])
+        height = self.tile_rows  # which may shrink on the way
+        for i0 in range(start, self.shape[0], height):
+            yield i0, min(i0 + height, self.shape[0])
 
     def _columns(self, j0=0):
         for a in range(j0, self.shape[1], TILE_COLUMNS):
@@ -160,7 +171,7 @@ class Matrix(Tiles):
         V = cp.ascontiguousarray(cp.asarray(V, dtype=self.dtype))
         reducer = self._reducer(self.program, V.shape[1])
         if reducer is not None and V.size:
-            if reducer.halves(V.shape[1]) and self.Z.keep:
+            if reducer.halves(V.shape[1], self.budget) and self.Z.keep:
                 return reducer.symmetric_matmat(V, self.budget)
             return reducer.matmat(V, self.budget)
         same = self.program is None or self.program.is_symmetric
@@ -219,7 +230,7 @@ class Matrix(Tiles):
         if reducer is not None and V.size:
             targets, weights = self._as_operand(targets), self._as_operand(weights)
             back = self.with_precision(gradient_precision or self.precision)
-            if reducer.keeps(back.parts):
+            if reducer.keeps(back.parts, self.budget):
                 return reducer.normal_matmat(V, targets, weights, self.budget)
             U = reducer.matmat(V, self.budget, targets, weights)
             return back.transposed().matmat(U), U

@@ -7,9 +7,13 @@ import numpy as np
 from scipy import sparse
 
 from .._device import is_cupy
+from .._validation import is_sliceable
 from ..cpu.points import read
 from .packed import pack
 from .upload import Uploader
+
+# Rows of less than this share of the largest entry are small, and how many are many.
+UNEVEN, MANY = 2.0**-18, 1e-3
 
 # (x - centre) * factor, the difference in float64: the offset may be large.
 _shift_scale = cp.ElementwiseKernel(
@@ -27,6 +31,15 @@ _inverse_length = cp.ReductionKernel(
     "y = a > 0 ? 1 / sqrt(a) : 1",
     "0",
     "gpkern_inverse_length",
+)
+_largest = cp.ReductionKernel(
+    "T x, T centre",
+    "T y",
+    "abs(x - centre)",
+    "max(a, b)",
+    "y = a",
+    "0",
+    "gpkern_largest",
 )
 _sum_squares = cp.ReductionKernel(
     "T x", "T y", "x * x", "a + b", "y = a", "0", "gpkern_sum_squares"
@@ -79,6 +92,9 @@ class Points:
         def make(start, stop):
             centre = self.centre if view.centred else None
             rows = self._streamed(start, stop)
+            if rows.dtype == np.float64 and centre is not None:
+                # The offset goes while there are digits for it.
+                rows, centre = rows - centre, None
             # What is packed keeps its rows, longer than the uploader's buffer does.
             rows = rows.astype(self.dtype, copy=not self.keep)
             if view.unit:
@@ -101,12 +117,36 @@ class Points:
         cut = rows[:, start:stop] if view.columns else rows[start:stop]
         return cut, norms[start:stop]
 
+    def is_uneven(self):
+        """Whether many rows are so small beside the largest that they lose digits.
+
+        Packed entries are multiples of one number: half precision holds two parts of
+        those within 2^13 of the largest.
+        """
+        if not self.keep or self.is_sparse or not self.shape[0]:
+            return False
+        rows = self.raw(0, self.shape[0])
+        centre = cp.zeros(self.shape[1]) if self.centre is None else self.centre
+        sizes = _largest(rows, centre.astype(self.dtype), axis=1)
+        small = (sizes < UNEVEN * sizes.max()) & (sizes > 0)
+        return bool(small.mean() > MANY)
+
     def raw(self, start, stop):
         """Rows as they came, on the GPU."""
         rows = read(self.source, start, stop, self.name)
         if self.is_sparse:
             rows = rows.toarray()
         return cp.ascontiguousarray(cp.asarray(rows, dtype=self.dtype))
+
+    def some(self, rows):
+        """Some of the rows, in the order given, on the GPU."""
+        if is_sliceable(self.source):
+            part = self.raw(0, self.shape[0])[rows]
+        else:
+            part = self.source[rows if is_cupy(self.source) else rows.get()]
+        if self.is_sparse:
+            part = part.toarray()
+        return cp.ascontiguousarray(cp.asarray(part, dtype=self.dtype))
 
     def _streamed(self, start, stop):
         """Rows on the GPU; those that stay in main memory by way of an `Uploader`.

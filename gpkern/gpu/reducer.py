@@ -68,7 +68,8 @@ class Reducer:
         n, d, c = *self.X.shape, V.shape[1]
         out = cp.empty((n, c), self.dtype)
         most = plans.most_outputs(self.kind, self.shared)
-        if not (self.by_products and plans.product_pays(d, c, self.parts, most)):
+        pays = self.by_products and plans.product_pays(d, c, self.parts, most)
+        if not (pays and self._panel_rows(budget)):
             for i0, i1 in self._row_chunks(self.launch_rows):
                 self._rows_of_product(i0, i1, V, targets, weights, out)
             return out
@@ -86,21 +87,29 @@ class Reducer:
             out *= weights[:, None]
         return out
 
+    def _panel_rows(self, budget):
+        """Rows of K that half of the budget holds, in steps of 256; 0 for none."""
+        width = -(-self.Z.shape[0] // plans.PADDING) * plans.PADDING
+        rows = min(budget // (8 * width), self.launch_rows, plans.LAUNCH_ROWS)
+        return int(rows // 256 * 256)
+
     def _panel(self, budget, at_most=plans.LAUNCH_ROWS):
         """Rows that are worked on together, and memory for K of them."""
         width = -(-self.Z.shape[0] // plans.PADDING) * plans.PADDING
-        height = min(at_most, max(256, budget // (8 * width) // 256 * 256))
+        height = min(at_most, self._panel_rows(budget))
         return height, cp.zeros((min(height, self.X.shape[0]), width), np.float32)
 
-    def keeps(self, parts):
+    def keeps(self, parts, budget):
         """Whether `normal_matmat` by kept values is faster than by two products.
 
         Parameters
         ----------
         parts : {1, 2}
             Of the second product.
+        budget : int
         """
-        return self.by_products and self.X.shape[1] >= plans.KEPT_COLUMNS[parts]
+        wide = self.by_products and self.X.shape[1] >= plans.KEPT_COLUMNS[parts]
+        return wide and self._panel_rows(budget) > 0
 
     def normal_matmat(self, V, targets, weights, budget):
         """``K.T @ U`` and U, the `matmat`; K is computed once, panel by panel."""
@@ -265,7 +274,7 @@ class Reducer:
             return plans.slope(program) * norm > plans.SAFE_SLOPE
 
         # Waits for the GPU, so once, whatever rows are X at first.
-        return self._kept_once(("exact", self.key), by_norms)
+        return self._kept_once(("exact", self.key, program.leaf_key), by_norms)
 
     def _launch(self, plan, rows, columns, operand, kept=None):
         """Parts of one chunk of rows against one chunk of columns.
@@ -345,12 +354,12 @@ class Reducer:
         key = ("function", self.kind, self.key, plan, diagonal, store)
         return self._kept_once(key, make)
 
-    def halves(self, outputs):
+    def halves(self, outputs, budget):
         """Whether `symmetric_matmat` is faster than `matmat`, for columns of V."""
         if outputs > plans.most_outputs(self.kind, self.shared):
             return False
         mirrored = self.diagonal is not None and self.given is None
-        wide = self.parts == 2 and self.keeps(self.parts)
+        wide = self.parts == 2 and self.keeps(self.parts, budget)
         tall = self.X.shape[0] >= 4 * plans.PADDING
         return mirrored and wide and tall and self.program.is_symmetric
 

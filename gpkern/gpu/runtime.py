@@ -58,14 +58,14 @@ def put(array, name):
     import cupy
 
     index = int(name.partition(":")[2])
-    with cupy.cuda.Device(index) as target:
+    with cupy.cuda.Device(index):
         if is_cupy(array):
             if array.device.id != index:
                 array = cupy.asarray(array)
             return array
         if not hasattr(array, "nbytes") or not hasattr(array, "__array_interface__"):
             return array
-        if array.nbytes > target.mem_info[0] // 3:
+        if array.nbytes > free_bytes() // 3:
             return array
         return cupy.asarray(array)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache, wraps
 
 import cupy as cp
@@ -13,7 +14,7 @@ from .points import Points
 
 # Up to this many columns a distance is computed from differences.
 DIRECT_COLUMNS = 24
-THREADS = 256
+THREADS, LEAST_TILE_ROWS = 256, 64
 # Columns of V that `tile_product` takes, and columns of K that a warp walks over.
 PRODUCT_OUTPUTS, PRODUCT_SPAN = 16, 2048
 # Share of the budget that the blocks of `group_products` may take.
@@ -25,22 +26,42 @@ def _compiled(source, name="kernel_tile"):
     return cp.RawModule(code=source, options=("-std=c++17",)).get_function(name)
 
 
+_inside = threading.local()
+
+
 def on_device(method):
-    """Run a method on the matrix's GPU; out of memory means smaller tiles."""
+    """Run a method on the matrix's GPU; out of memory means smaller tiles.
+
+    The outermost call begins again: what it calls would repeat the same tile.
+    """
 
     @wraps(method)
     def run(self, *args, **kwargs):
         with cp.cuda.Device(self.device_id):
-            while True:
-                try:
-                    return method(self, *args, **kwargs)
-                except cp.cuda.memory.OutOfMemoryError:
-                    if self.tile_rows <= 64:
-                        raise
-                    cp.get_default_memory_pool().free_all_blocks()
-                    self.tile_rows //= 2
+            if getattr(_inside, "active", False):
+                return method(self, *args, **kwargs)
+            _inside.active = True
+            try:
+                return _with_less(self, method, args, kwargs)
+            finally:
+                _inside.active = False
 
     return run
+
+
+def _with_less(matrix, method, args, kwargs):
+    """Call a method with tiles of half the height until the memory is enough."""
+    while True:
+        try:
+            return method(matrix, *args, **kwargs)
+        except cp.cuda.memory.OutOfMemoryError as error:
+            cp.get_default_memory_pool().free_all_blocks()
+            if matrix.tile_rows <= LEAST_TILE_ROWS:
+                raise MemoryError(
+                    f"{error}; tiles are as small as they get: free GPU memory that "
+                    "others hold, pass a smaller memory_budget, or fewer columns of V"
+                ) from error
+            matrix.tile_rows //= 2
 
 
 class Tiles:
@@ -57,7 +78,15 @@ class Tiles:
                 block = cp.log(block)
         else:
             block = cp.empty((i1 - i0, j1 - j0), self.dtype) if out is None else out
-            self._fill(block, i0, i1, j0, j1, program or self.program)
+            width = j1 - j0 if self.Z.keep else self.Z.chunk(max(1, j1 - j0))
+            if width >= j1 - j0:
+                self._fill(block, i0, i1, j0, j1, program or self.program)
+            else:  # of columns that stay in main memory, some at a time
+                for a in range(j0, j1, width):
+                    b = min(a + width, j1)
+                    part = cp.empty((i1 - i0, b - a), self.dtype)
+                    self._fill(part, i0, i1, a, b, program or self.program)
+                    block[:, a - j0 : b - j0] = part
         if self.symmetric and i0 < j1 and j0 < i1:
             lo, hi = max(i0, j0), min(i1, j1)
             at = cp.arange(hi - lo)
@@ -98,35 +127,30 @@ class Tiles:
         array of shape (groups, a)
         """
         groups, a = rows.shape
-        b = columns.shape[1]
+        b, Z = columns.shape[1], self._some(columns)
         out = cp.empty((groups, a), self.dtype)
         room = self.budget // (GROUP_SHARE * groups * b * self.dtype.itemsize)
         height = int(min(a, max(1, room)))
         for start in range(0, a, height):
             some = rows[:, start : start + height]
-            part = self._gathered(some, columns)
+            part = self._gathered(some, Z)
             block = cp.empty((some.size, b), self.dtype)
             part._fill(block, 0, some.size, 0, columns.size, self.program, groups)
             block = block.reshape(groups, -1, b)
             out[:, start : start + height] = (block @ V[:, :, None])[:, :, 0]
         return out
 
-    def _gathered(self, rows, columns):
-        """The matrix of some rows of X and of others, both in the order given."""
+    def _gathered(self, rows, Z):
+        """The matrix of some rows of X and of Z, or of themselves."""
         out = self._copy()
-        out.X = out.Z = self._some(rows)
-        if columns is not None:
-            out.Z = self._some(columns)
+        out.X = self._some(rows)
+        out.Z = out.X if Z is None else Z
         out.shape = (out.X.shape[0], out.Z.shape[0])
         return out
 
     def _some(self, rows):
         """Rows of X as `Points` of their own."""
-        rows = cp.asarray(rows).ravel()
-        if isinstance(self.X.source, cp.ndarray):
-            source = self.X.source[rows]
-        else:
-            source = self.X.raw(0, self.X.shape[0])[rows]
+        source = self.X.some(cp.asarray(rows).ravel())
         return Points(source, self.dtype, self.Z.centre, self.budget)
 
     def _fill(self, out, i0, i1, j0, j1, program, groups=1):
@@ -257,7 +281,11 @@ class Tiles:
         return any(self._kind(v) == "product" for v in leaves)
 
     def _norms(self, leaf, lo, hi):
-        return self.X.take(View.of(leaf, centred=False), lo, hi)[1]
+        view, step = View.of(leaf, centred=False), self.X.chunk(max(1, hi - lo))
+        if self.X.keep or step >= hi - lo:
+            return self.X.take(view, lo, hi)[1]
+        cuts = [(a, min(a + step, hi)) for a in range(lo, hi, step)]
+        return cp.concatenate([self.X.take(view, a, b)[1] for a, b in cuts])
 
     def _diagonal(self, lo, hi, program=None):
         if self.opaque is not None:

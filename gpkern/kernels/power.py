@@ -27,8 +27,9 @@ def power_kernel(kernel, n_features, alpha=None):
         them.
     n_features : int
     alpha : float, default=None
-        From 1/2 to 1; by default 1/2, for a Matern kernel too rough for that the middle
-        of what is possible, and for a BSpline the least for which there is one.
+        From 1/2 to 1. By default the least for which the kernel has elementary
+        functions: 1/2 but for BSpline, and for Matern of order 3/2, 5/2, ... For other
+        orders 1/2, or the middle of what is possible where that is not.
 
     Returns
     -------
@@ -93,9 +94,13 @@ def _b_spline(kernel, alpha):
 def _matern(kernel, d, alpha):
     """The exponent nu + d / 2 of the spectral density times alpha, its scale kept."""
     least = d / (2.0 * kernel.nu + d)
-    if alpha is None:
-        alpha = 0.5 if least < 0.5 else 0.5 * (1.0 + least)
-    nu = alpha * kernel.nu - (1.0 - alpha) * d / 2.0
+    if alpha is None and kernel.nu > 0.5 and (kernel.nu - 0.5) % 1 == 0:
+        # The next order with a half: others take Bessel functions, far slower.
+        nu = max(0.0, math.ceil(kernel.nu / 2.0 - d / 4.0 - 0.5)) + 0.5
+    else:
+        if alpha is None:
+            alpha = 0.5 if least < 0.5 else 0.5 * (1.0 + least)
+        nu = alpha * kernel.nu - (1.0 - alpha) * d / 2.0
     if nu <= 0.0:
         raise ValueError(
             f"alpha={alpha} is too small for {kernel} of {d} columns: it must be above "

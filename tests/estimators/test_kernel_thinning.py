@@ -170,7 +170,9 @@ def test_large_samples_are_estimated(monkeypatch):
         (RBF(1.0), "target"),
         (InverseMultiquadric(1.0), "target"),
         (Sinc(1.0), "target"),
-        (Matern(1.0, nu=0.5), "kt+"),
+        (Matern(1.0, nu=1.5), "kt+"),
+        (Matern(1.0, nu=0.5), "target"),  # whose power kernels are slow
+        (Matern(1.0, nu=1.3), "target"),
         (BSpline(1.0), "kt+"),
         (Laplacian(1.0), "target"),  # of the L1 distance: no power kernel
     ],

@@ -118,7 +118,7 @@ def test_weights():
 
 
 def test_rough_kernels_are_halved_by_a_sum():
-    model = fed(sample(2000), [500], kernel=Matern(1.0, nu=0.5))
+    model = fed(sample(2000), [500], kernel=Matern(1.0, nu=1.5))
     assert model.method_ == "kt+" and model.split_kernel_ != model.kernel_
     herded = fed(sample(2000), [500], kernel=RBF(1.0), method="herding")
     assert herded.mmd_ < herded.mmd_iid_ / 3

@@ -248,3 +248,70 @@ def test_no_bias_on_positive_operands(d):
     K = gram(kernel, X, Z)
     op = KernelOperator(kernel, X, Z, device="cuda")
     assert_near(op @ V, K @ V, K @ V, 1e-6)
+
+
+@pytest.mark.parametrize("outlier", [1e6, 1e9, 1e12])
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_one_huge_entry(outlier, precision):
+    """It costs the other rows no digits."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(900, 16)).astype("f")
+    X[17, 3] = outlier
+    V = rng.uniform(size=(900, 10)).astype("f")
+    kernel = RBF(4.0)
+    op = KernelOperator(kernel, X, X, device="cuda", precision=precision)
+    K = gram(kernel, X, X)
+    assert_near(op @ V, K @ V, K @ V, 1e-3 if precision == "medium" else 3e-6)
+
+
+def test_length_scales_change(monkeypatch):
+    """What holds for wide scales of columns is not kept for narrow ones."""
+    X = np.random.default_rng(0).normal(size=(300, 16)).astype("f")
+    op = KernelOperator(RBF([100.0] * 16), X, X, device="cuda")
+    op @ np.ones(300, "f")
+    narrow = op.with_kernel(RBF([0.01] * 16))
+    assert_near(narrow @ np.eye(300, dtype="f"), np.eye(300), 1.0, 1e-6)
+
+
+@pytest.mark.parametrize("columns", [1, 8])
+def test_nan_stays(columns):
+    X = np.random.default_rng(0).normal(size=(100, 20)).astype("f")
+    op = KernelOperator(RBF(4.0), X, device="cuda", precision="medium")
+    V = op.device.xp.sqrt(op.device.xp.full((100, columns), -1.0, "f"))
+    assert op.device.xp.isnan(op @ V).all()
+
+
+def test_out_of_memory(monkeypatch):
+    """Tiles shrink and all rows are there; where nothing helps the error says so."""
+    import cupy as cp
+
+    from gpkern.gpu.matrix import Matrix
+
+    X = np.random.default_rng(0).normal(size=(9000, 30))
+    op = KernelOperator(Matern(4.0, nu=1.2), X, X[:50], device="cuda")
+    expected, fill, failures = op @ np.ones(50), Matrix._fill, [2]
+
+    def scarce(self, *args, **kwargs):
+        if failures[0] > 0:
+            failures[0] -= 1
+            raise cp.cuda.memory.OutOfMemoryError(1, 2, 3)
+        return fill(self, *args, **kwargs)
+
+    monkeypatch.setattr(Matrix, "_fill", scarce)
+    monkeypatch.setattr(Matrix, "_in_one_reading", lambda self, c: False)
+    assert_near(op @ np.ones(50), expected.get(), 1.0, 1e-9)
+    assert failures == [0]
+    failures[0] = 1000
+    with pytest.raises(MemoryError, match="memory_budget"):
+        op @ np.ones(50)
+
+
+def test_cholesky_that_fails_early():
+    import cupy as cp
+
+    from gpkern.gpu.linalg import cholesky
+
+    A = cp.eye(3000) * 2.0
+    A[100, 100] = -1.0
+    with pytest.raises(np.linalg.LinAlgError):
+        cholesky(A)

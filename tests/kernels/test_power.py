@@ -111,6 +111,17 @@ def test_inverse_multiquadric_dominates_the_root(exponent, d):
     assert (2 * log_density(wide, w) - log_density(kernel, w))[-1] < ratio[0] - 20
 
 
+@pytest.mark.parametrize("d", [1, 2, 5])
+@pytest.mark.parametrize("nu", [1.5, 2.5, 4.5])
+def test_default_is_elementary(nu, d):
+    """The least alpha from 1/2 on for which the order has a half again."""
+    new = power_kernel(Matern(1.3, nu=nu), d)
+    alpha = (new.nu + d / 2) / (nu + d / 2)
+    assert (new.nu - 0.5) % 1 == pytest.approx(0.0)
+    assert 0.5 <= alpha < 1.0
+    assert new.nu <= 0.5 or (new.nu - 1 + d / 2) / (nu + d / 2) < 0.5
+
+
 def test_default_of_rough_kernels():
     """Half is impossible for Matern 1/2; what is used is above the least."""
     for d in (1, 3, 30):

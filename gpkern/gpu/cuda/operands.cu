@@ -19,7 +19,9 @@ extern "C" __global__ void lay_out(const T* V, int m, int c, int first, int coun
     }
     const int k = rest / stride, j = tile * width + rest % stride;
     const bool there = rest % stride < width && j < m && k < count;
-    out[at] = there ? V[(size_t)j * c + first + k] : pad;
+    const T v = there ? V[(size_t)j * c + first + k] : pad;
+    // A NaN that stays one when its bits are rounded to TF32.
+    out[at] = v == v ? v : T(__int_as_float(0x7fc00000));
   }
 }
 
