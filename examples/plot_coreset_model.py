@@ -160,8 +160,8 @@ plt.show()
 # the time. A narrow kernel asks for detail that 300 rows do not hold, chosen or not.
 #
 # The regression loses a quarter of its accuracy with any 300 rows: choosing them wins
-# back a minute, and their targets half a minute more. It loses little where all rows are
-# used and few of them are centers. There a coreset is hardly better than chance, and
-# centers by leverage are better still: a coreset stands for the many, and a fit needs
-# the few rare flights as well. So thin for means, densities, and forecasts that are
-# averaged; to fit a model in less time, keep the rows and choose centers.
+# back a minute, and their targets half a minute more. It loses little where all rows
+# are used and few of them are centers. There a coreset is hardly better than chance,
+# and centers by leverage are better still: a coreset stands for the many, and a fit
+# needs the few rare flights as well. So thin for means, densities, and forecasts that
+# are averaged; to fit a model in less time, keep the rows and choose centers.

@@ -139,12 +139,11 @@ curve = MMDCurveDisplay.from_estimator(
 print(f"{len(curve.sizes)} coresets in {time.perf_counter() - start:.0f} s")
 
 thinning = KernelThinning(64, weights="simplex", random_state=0).fit(X)
-names = ["hares are born", "hares are eaten", "lynxes die", "lynxes are born"]
 CoresetDisplay(
     np.exp(draws[::20, :2]),
     np.exp(draws[thinning.sample_indices_, :2]),
     thinning.weights_,
-    names[:2],
+    ["birth rate of hares", "rate at which they are eaten"],
 ).plot(ax=right)
 right.set_title(f"64 of {n:,} draws, weighted")
 plt.show()

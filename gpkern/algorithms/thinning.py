@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._device import is_cupy
 from ..operator import make_operator
 from . import anchors, coresets
 from .compress import compress, standard, thin
@@ -42,9 +43,10 @@ class Embedding:
         return make_operator(self.kernel, rows, others, device, dtype=np.float64)
 
     def _shifted(self, rows, device):
+        rows = device.put(rows)
         if rows is None or self.offset is None:
-            return device.put(rows)
-        return device.put(rows) - device.xp.asarray(self.offset)
+            return rows
+        return rows - (device.xp.asarray(self.offset) if is_cupy(rows) else self.offset)
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,16 @@ class Thinning:
         path : list of float
         """
         n = operator.shape[0]
-        order = np.arange(n)
+        order = everything = np.arange(n)
         if share is not None:  # each row as often as its weight has it, on average
             order = systematic(share, n, random_state)
         if self.method == "compress++":
             order = self._compressed(operator, order, size, random_state)
         if self.method == "compress++" and n > ALL_PAIRS_ROWS:
-            places, order = np.unique(order, return_inverse=True)
+            # Some more than those that are halved, to exchange for.
+            others = max(1, ALL_PAIRS_ROWS - len(order))
+            places = np.union1d(order, standard(everything, others))
+            order = np.searchsorted(places, order)
             points = take_rows(operator, places)
             pool = operator.with_samples(points)
             most = MEAN_PAIRS[operator.device.name.partition(":")[0]]
@@ -190,7 +195,7 @@ def _anchored_means(operator, share, pool, order):
 
     What was compressed stands for it, and its means are right at the anchors.
     """
-    weights = np.bincount(order) / len(order)
+    weights = np.bincount(order, minlength=pool.shape[0]) / len(order)
     few = anchors.places(len(weights))
     points = take_rows(pool, few)
     exact = sample_means(operator.with_rows(points), share)

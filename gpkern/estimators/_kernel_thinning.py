@@ -27,7 +27,7 @@ from ._door import (
     to_numpy_or_cupy,
 )
 from ._parameters import RUN
-from ._thinning_rows import RowsAndKernels, in_memory
+from ._thinning_rows import Chosen, RowsAndKernels, in_memory, taken
 from ._thinning_stream import Streaming
 
 METHODS = ("auto", "target", "power", "kt+", "compress++", "herding", "standard")
@@ -229,13 +229,12 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         random_state = check_random_state(self.random_state)
         weights = check_weights(sample_weight, X.shape[0], np.float64)
         kept = np.ones(X.shape[0], bool) if weights is None else weights > 0
-        rows, X = np.flatnonzero(kept), self._with_targets(X, y)
+        rows, X = np.flatnonzero(kept), self._with_targets(X, y, device)
         if weights is not None:
-            X = X[device.xp.asarray(rows) if is_cupy(X) else rows]
-        X = device.put(X)
+            X = taken(X, rows, device)
         share = None if weights is None else weights[rows] / weights[rows].sum()
         size = self._size(len(rows))
-        embedding = self._embedding(X, self.random_state)
+        embedding = self._embedding(X, len(rows), self.random_state)
         operator = embedding.operator(X, device)
         way = self._thinning(embedding, self._method(embedding.kernel, *X.shape))
         if self.stratify is None:
@@ -250,11 +249,10 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         if self.weights is not None:
             mu = sample_means(operator.with_rows(take_rows(operator, chosen)), share)
         weights = self._weights(operator, chosen, mu)
-        measured = self._distances(operator, chosen, weights, share, random_state)
-        values = X[device.xp.asarray(chosen)]
-        self._store(
-            embedding, way, rows[chosen], values, weights, path, measured, kind, device
-        )
+        distances = self._distances(operator, chosen, weights, share, random_state)
+        values = taken(X, chosen, device)
+        chosen = Chosen(rows[chosen], values, weights, path, distances)
+        self._store(embedding, way, chosen, kind, device)
         if self.verbose:
             self._report(len(rows))
         return self

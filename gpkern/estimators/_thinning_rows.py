@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.gaussian_process.kernels import RBF, RationalQuadratic
@@ -21,6 +23,29 @@ from ._door import check_targets
 SMOOTH = (RBF, RationalQuadratic, InverseMultiquadric, Sinc)
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A coreset.
+
+    Attributes
+    ----------
+    numbers : ndarray of int, shape (s,)
+        Of its rows, in what was given to fit or in a stream.
+    values : array of shape (s, d)
+        The rows, with their targets where these count.
+    weights : ndarray of shape (s,)
+    path : list
+    distances : tuple of float or None
+        `mmd_`, `mmd_stderr_` and `mmd_iid_`.
+    """
+
+    numbers: np.ndarray
+    values: Any
+    weights: np.ndarray
+    path: list
+    distances: tuple = (None, None, None)
+
+
 class RowsAndKernels:
     """Methods that a fit and a stream share."""
 
@@ -34,8 +59,9 @@ class RowsAndKernels:
             raise ValueError(f"n_samples={wanted} is more than X has: {rows}")
         return size
 
-    def _with_targets(self, X, y):
-        """Rows ``[x, y]`` where targets count, otherwise X."""
+    def _with_targets(self, X, y, device):
+        """Rows ``[x, y]`` where targets count, otherwise X; on the device."""
+        X = device.put(X)
         if self.y_kernel is None:
             return X
         if self.stratify is not None:
@@ -46,16 +72,13 @@ class RowsAndKernels:
         y = check_targets(y, X.shape[0], self)
         self._flat_targets = y.ndim == 1
         y = y.reshape(len(y), -1)
-        if is_cupy(X):
-            import cupy
+        xp = device.xp if is_cupy(X) else np
+        y = xp.asarray(device.get(y), dtype=np.float64)
+        return xp.concatenate([X.astype(np.float64), y], axis=1)
 
-            return cupy.concatenate([X, cupy.asarray(y)], axis=1, dtype=np.float64)
-        y = y.get() if is_cupy(y) else y
-        return np.concatenate([X, y], axis=1, dtype=np.float64)
-
-    def _embedding(self, rows, random_state):
-        """How rows are compared, by the kernel parameters and a sample of rows."""
-        d, (n, width) = self.n_features_in_, rows.shape
+    def _embedding(self, rows, n, random_state):
+        """How n rows are compared, by the kernel parameters and some of the rows."""
+        d, width = self.n_features_in_, rows.shape[1]
         kernel, offset = self._kernel(rows[:, :d], random_state), None
         if self.y_kernel is not None:
             y = rows[:, d:]
@@ -130,23 +153,21 @@ class RowsAndKernels:
         }[self.weights]
         return solve(coresets.block(operator, chosen), operator.device.get(mu))
 
-    def _store(
-        self, embedding, way, numbers, values, weights, path, measured, kind, device
-    ):
+    def _store(self, embedding, way, chosen, kind, device):
         """Fitted attributes, in the user's array type."""
 
         def out(array):
             return kind.out(device.put(array))
 
-        d = self.n_features_in_
+        d, values = self.n_features_in_, chosen.values
         self.kernel_, self.split_kernel_ = embedding.kernel, embedding.split_kernel
         self.method_ = way.method
-        self.sample_indices_, self.samples_ = out(numbers), out(values[:, :d])
+        self.sample_indices_, self.samples_ = out(chosen.numbers), out(values[:, :d])
         if self.y_kernel is not None:
             targets = values[:, d] if self._flat_targets else values[:, d:]
             self.sample_targets_ = out(targets)
-        self.weights_, self.objective_path_ = out(weights), path
-        self.mmd_, self.mmd_stderr_, self.mmd_iid_ = measured
+        self.weights_, self.objective_path_ = out(chosen.weights), chosen.path
+        self.mmd_, self.mmd_stderr_, self.mmd_iid_ = chosen.distances
 
     def _report(self, n):
         found = "" if self.mmd_ is None else f", MMD {self.mmd_:.3g}"
@@ -164,3 +185,8 @@ def in_memory(X):
     if not np.isfinite(X).all():
         raise ValueError("Input X contains NaN or infinity.")
     return X
+
+
+def taken(X, rows, device):
+    """Some rows of X, which may be on the device or on the host."""
+    return X[device.xp.asarray(rows) if is_cupy(X) else rows]

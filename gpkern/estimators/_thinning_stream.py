@@ -8,6 +8,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import check_random_state
 
+from .._device import select
 from ..algorithms import thinning
 from ..algorithms.mean_distance import random_distance
 from ..algorithms.stream import Stream
@@ -19,7 +20,7 @@ from ._door import (
     check_weights,
     choose_device,
 )
-from ._thinning_rows import in_memory
+from ._thinning_rows import Chosen, in_memory
 
 # Attributes of what is chosen from a stream.
 RESULTS = {
@@ -79,14 +80,16 @@ class Streaming:
         self._validate_params()
         old = self.__dict__.get("_stream")
         stream = self._new_stream() if old is None else old.copy()
-        kind, empty = ArrayKind(X), X[:0]
+        kind = ArrayKind(X)
+        # Results go out in the type of the last rows.
+        like = X[:0] if kind.is_cupy or kind.xp is not None else None
         X = check_fit_X(self, X, False) if old is None else check_predict_X(self, X)
         X = in_memory(X)
         device = choose_device(self.device, X)
         weights = check_weights(sample_weight, X.shape[0], np.float64)
         if weights is None:
             weights = np.ones(X.shape[0])
-        rows = device.get(self._with_targets(X, y))
+        rows = self._with_targets(device.get(X), y, select("cpu"))
         if stream.width not in (None, rows.shape[1]):
             raise ValueError(
                 f"y has {rows.shape[1] - X.shape[1]} columns that count, the stream "
@@ -100,8 +103,7 @@ class Streaming:
             )
         self._forget_stream()
         self._stream = stream
-        # Results go out in the type of the last rows.
-        self._like = empty if kind.is_cupy or kind.xp is not None else None
+        self._like = like
         self.n_samples_seen_ = stream.n_seen
         return self
 
@@ -132,7 +134,7 @@ class Streaming:
 
     def _embed(self, stream):
         """How rows are compared in a stream that begins with the rows given."""
-        return lambda rows: self._embedding(rows, np.random.RandomState(stream.seed))
+        return lambda rows: self._embedding(rows, 0, np.random.RandomState(stream.seed))
 
     def _choose_from_stream(self):
         stream, kind = self._stream, ArrayKind(self._like)
@@ -150,24 +152,14 @@ class Streaming:
             best = way.choose_from(operator, order, size, mu, random_state)
             chosen = np.sort(best.rows)
             weights = self._weights(operator, chosen, mu[device.xp.asarray(chosen)])
-            measured = None, None, None
+            kept, distances = rows.take(chosen), (None, None, None)
             if self.compute_mmd is not False:
                 mmd = summary.distance(chosen, weights, device)
                 share = None if summary.is_plain else summary.share
                 chance = random_distance(operator, len(chosen), share, random_state)
-                measured = mmd, summary.gap, chance
-            kept = rows.take(chosen)
-            self._store(
-                embedding,
-                way,
-                kept.numbers,
-                kept.values,
-                weights,
-                best.path,
-                measured,
-                kind,
-                device,
-            )
+                distances = mmd, summary.gap, chance
+            found = Chosen(kept.numbers, kept.values, weights, best.path, distances)
+            self._store(embedding, way, found, kind, device)
         if self.verbose:
             self._report(stream.n_seen)
 

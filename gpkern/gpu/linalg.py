@@ -10,10 +10,14 @@ from cupyx.scipy.linalg import solve_triangular
 
 def cholesky(A, keep_lower=False):
     """Upper factor R with ``R.T @ R = A``; A is left as it is."""
-    with cupyx.errstate(linalg="raise"):
-        R = cp.linalg.cholesky(A).T
+    failure = np.linalg.LinAlgError("matrix is not positive definite")
+    try:
+        with cupyx.errstate(linalg="raise"):
+            R = cp.linalg.cholesky(A).T
+    except np.linalg.LinAlgError as error:
+        raise failure from error
     if not bool(cp.isfinite(R[-1, -1])):  # of a matrix that holds NaN
-        raise np.linalg.LinAlgError("matrix is not positive definite")
+        raise failure
     return R
 
 

@@ -142,7 +142,7 @@ class TestRank:
         assert Rank("auto", 10).level(0.5, 1.0) == 0.5
 
 
-@pytest.mark.parametrize("s", [300, 3200])
+@pytest.mark.parametrize("s", [300, pytest.param(3200, marks=pytest.mark.slow)])
 def test_top_eigenpairs(s, factors, asarray, host, xp):
     """By LAPACK, and beyond its size by subspace iteration."""
     Z = np.random.default_rng(0).normal(size=(s, 3))

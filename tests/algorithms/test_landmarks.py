@@ -54,6 +54,7 @@ def test_constant_kernel():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [KernelRidge(1e-3), EigenProRegressor(n_epochs=5)])
 def test_error_falls(rows, model):
     y = np.sin(rows[:, 0])

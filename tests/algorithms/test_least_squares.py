@@ -81,6 +81,7 @@ def test_singular_matrix_gives_the_smallest_solution():
     assert_allclose(coef, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [1, 3, 60])
 def test_pivots_of_rounding_size_are_a_singular_matrix(rank):
     """LAPACK's factor may succeed on them, with a solution of noise."""

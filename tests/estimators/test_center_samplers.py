@@ -32,11 +32,10 @@ CLASSIFIERS = [
 def expected_failed_checks(estimator):
     reason = "rows repeated or left out are another sample to choose centers from"
     kinds = ("dense", "sparse")
-    return {
-        f"check_sample_weight_equivalence_on_{kind}_data": reason for kind in kinds
-    }
+    return {f"check_sample_weight_equivalence_on_{kind}_data": reason for kind in kinds}
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [
         KernelRidge(kernel="rbf", n_centers=KernelThinning(), random_state=0),
@@ -155,6 +154,7 @@ class TestLargeData:
             expected = centers_of(clone(model).fit(X, y))
             assert_array_equal(centers_of(clone(model).fit(mapped, y)), expected)
 
+    @pytest.mark.slow
     def test_read_in_slices(self, monkeypatch):
         """By `partial_fit`: more rows than a block, in chunks of another size."""
         monkeypatch.setattr(stream, "BLOCK_LEVELS", 5)

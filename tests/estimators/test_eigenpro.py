@@ -134,6 +134,7 @@ class TestAccuracy:
         assert model.centers_.shape == (100, 5)
         assert model.score(X_test, y_test) > ridge.score(X_test, y_test) - 0.03
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     @pytest.mark.parametrize("n_centers", [None, 200])
     @pytest.mark.parametrize("length_scale", [3.0, 30.0, 300.0, 3000.0])

@@ -13,6 +13,7 @@ COEF = np.array([1.0, 2.0, 3.0, 4.0])
 X_TEST = rng.standard_normal((500, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(
     "options",

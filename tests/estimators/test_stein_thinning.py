@@ -96,6 +96,7 @@ class Mixture:
         return scale**2 / total * np.exp(-0.5 * squares / total)
 
 
+@pytest.mark.slow
 def test_debiased_is_nearest_to_the_density():
     """Of a chain with a burn-in: nearer than greedy and random draws, than all too."""
     target, n, m = Mixture(), 1200, 40
