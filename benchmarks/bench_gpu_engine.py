@@ -27,8 +27,8 @@ import numpy as np
 
 from gpkern import KernelOperator, RandomSigns
 from gpkern.kernels import (
-    RBF,
     NTK,
+    RBF,
     InverseMultiquadric,
     Laplacian,
     Matern,

@@ -10,7 +10,7 @@ distance of random subsets over that of the coreset, means over seeds; times are
 medians, in one run, and include every kernel value that a method needs (goodpoints'
 dense matrix too), but not the distance that is reported. Slopes are those of the
 logarithm of the distance by that of n. ``--parts`` runs some parts anew and keeps the
-others of the last result, whose machine is then no longer stated.
+others of the last result, which may come from another machine.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ except ImportError:
 # Rows up to which goodpoints' dense matrix is made, and seeds that it is given.
 DENSE_ROWS, PEER_SEEDS = 16_384, 2
 # Rows up to which distances are exact.
-EXACT_ROWS = 20_000
+EXACT_ROWS = 65_536
 STREAM_ROWS, CHUNK_ROWS = 1_000_000, 10_000
 
 
@@ -194,7 +194,7 @@ def chain(largest=8):
         chosen = rows[gpkern(kernel)(X[rows], 0)[0]]
         errors["kernel thinning"].append(to_chain(chosen))
         errors["standard thinning"].append(to_chain(standard(np.arange(len(X)), size)))
-        random = [to_chain(rng.choice(len(X), size)) for _ in range(10)]
+        random = [to_chain(rng.choice(len(X), size)) for _ in range(4)]
         errors["random"].append(float(np.mean(random)))
     return [
         {

@@ -266,6 +266,12 @@ class Transposed:
         self.dtype, self.budget = matrix.dtype, matrix.budget
         self.program, self.opaque = matrix.program, matrix.opaque
 
+    def __getattr__(self, name):
+        raise AttributeError(
+            f"{name} of a transposed matrix on several GPUs: transpose last, or name "
+            "one GPU"
+        )
+
     def transposed(self):
         """The matrix itself."""
         return self.matrix
