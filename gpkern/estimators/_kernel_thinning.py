@@ -101,7 +101,8 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         Distance to the sample, and its mean for random subsets of that size.
     mmd_stderr_ : float
         Standard error of `mmd_`: 0 up to 20,000 rows, which are compared exactly, and
-        of a stream up to 16,383.
+        of a stream up to 16,383. Of a longer one, the distance to expect between the
+        stream and what is kept of it.
     objective_path_ : list of float
         Squared distance less a constant, after each pass of exchanges; a list of them
         for each class where the sample was stratified.

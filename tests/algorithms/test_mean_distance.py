@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from gpkern._device import select
-from gpkern.algorithms.mean_distance import mean_distance, random_distance
+from gpkern.algorithms.mean_distance import (
+    DistanceEstimate,
+    mean_distance,
+    random_distance,
+)
 from gpkern.algorithms.thinning import Embedding
 from gpkern.kernels import RBF, Matern
 
@@ -57,6 +61,16 @@ def test_estimates_are_as_good_as_they_say(kernel, share, device):
         errors.append((mmd - truth) / stderr)
     assert abs(np.mean(errors)) < 2.0
     assert max(map(abs, errors)) < 5.0
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_estimate_from_all_rows_is_exact(kernel, device):
+    operator = Embedding(kernel, kernel).operator(X, select(device))
+    rows, w = np.arange(0, N, 100), np.random.default_rng(2).dirichlet(np.ones(30))
+    state = np.random.RandomState(0)
+    points = operator.device.xp.asarray(X[rows])
+    found, _ = DistanceEstimate(operator, None, N, state).to(points, w)
+    assert found == pytest.approx(exact(kernel, rows, w, None), rel=1e-9)
 
 
 def test_random_subsets(device):

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gpkern._device import select
 from gpkern.algorithms import stream
-from gpkern.algorithms.stream import Stream
+from gpkern.algorithms.stream import Rows, Stream
 from gpkern.algorithms.thinning import Embedding
 from gpkern.kernels import RBF
 
@@ -69,6 +69,28 @@ def test_what_is_kept(n):
         assert_array_equal(rows.numbers, np.arange(n))
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_half(weighted):
+    """Half of the weighted rows is nearer to them than random rows are."""
+    X, found = sample(300), fed(sample(300))
+    w = np.where(X[:, 0] > 0, 5.0, 1.0) if weighted else np.ones(300)
+    p, K = w / w.sum(), KERNEL(X)
+    errors = {"half": [], "random": []}
+    for seed in range(20):
+        state = np.random.RandomState(seed)
+        half = found._half(Rows(X, np.arange(300), w), 300, state, CPU)
+        assert len(half) == 150
+        assert half.weights.sum() == pytest.approx(w.sum())
+        for name, numbers in (
+            ("half", half.numbers),
+            ("random", state.choice(300, 150, p=p)),
+        ):
+            q = p.copy()
+            np.subtract.at(q, numbers, 1 / 150)
+            errors[name].append(q @ K @ q)
+    assert np.mean(errors["half"]) < 0.25 * np.mean(errors["random"])
+
+
 def test_memory_grows_as_the_root():
     kept = [len(summary(fed(sample(n))).rows) for n in (1024, 4096, 16_384)]
     assert kept == [4 * 32, 4 * 64, 4 * 128]
@@ -121,15 +143,22 @@ def test_the_gap_that_is_expected(count, monkeypatch):
     assert 0.5 < expected / seen < 2.0
 
 
-def test_better_than_random_rows():
-    X = sample(4000)
-    found = summary(fed(X))
-    chance = np.sqrt((1 - KERNEL(X).mean()) / len(found.rows))
-    assert distance(X, found) < chance / 50
+@pytest.mark.parametrize("count, gain", [(1, 1.5), (512, 50)])
+def test_better_than_random_rows(count, gain, monkeypatch):
+    """By the halving alone, and much more with anchors."""
+    monkeypatch.setattr(stream.anchors, "COUNT", count)
+    X, found = sample(4000), []
+    for seed in range(4):
+        order = np.random.default_rng(seed).permutation(4000)
+        found.append(summary(fed(X[order])))
+    chance = np.sqrt((1 - KERNEL(X).mean()) / len(found[0].rows))
+    assert np.mean([distance(X, f) for f in found]) < chance / gain
 
 
-def test_weights():
+@pytest.mark.parametrize("count, gain", [(1, 8), (512, 20)])
+def test_weights(count, gain, monkeypatch):
     """A weighted stream stands for its weights, whatever their unit."""
+    monkeypatch.setattr(stream.anchors, "COUNT", count)
     X = sample(3000)
     w = np.where(X[:, 0] > 0, 5.0, 1.0) * np.random.default_rng(0).exponential(
         size=3000
@@ -139,7 +168,7 @@ def test_weights():
         found = summary(fed(X, [100, 1000], unit * w))
         assert not (found.rows.numbers % 7 == 0).any()
         weighted = distance(X, found, w / w.sum())
-        assert weighted < distance(X, found) / 20
+        assert weighted < distance(X, found) / gain
     repeated = summary(fed(X, weights=np.full(3000, 3.0)))
     assert_array_equal(repeated.rows.numbers, summary(fed(X)).rows.numbers)
 

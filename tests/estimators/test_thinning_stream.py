@@ -163,7 +163,10 @@ def test_a_failed_call_changes_nothing():
         model.partial_fit(bad)
     with pytest.raises(ValueError, match="3 features"):
         model.partial_fit(sample(10, d=3))
-    model.partial_fit(X[1500:])
+    model.set_params(n_samples=0.1)  # which is noticed last
+    with pytest.raises(ValueError, match="a share of the rows"):
+        model.partial_fit(X[1500:])
+    model.set_params(n_samples=None).partial_fit(X[1500:])
     assert_array_equal(model.sample_indices_, other.sample_indices_)
 
 

@@ -12,6 +12,7 @@ from gpkern.kernels import (
     Laplacian,
     Matern,
     Polynomial,
+    Sinc,
     SteinKernel,
     SupervisedKernel,
     WhiteKernel,
@@ -25,6 +26,7 @@ BASES = [
     Polynomial(2),
     Cosine(),
     Chi2(0.3),
+    Sinc(5.0),  # which must know its columns
 ]
 
 

@@ -137,6 +137,14 @@ class TestCurve:
         assert_array_equal(display.sizes, [4, 8, 16])
         assert display.slopes_["thinning"] < -0.6
 
+    def test_large_samples_are_estimated(self, monkeypatch):
+        thinning, sizes = KernelThinning(kernel=RBF(1.0), random_state=0), [4, 8, 20]
+        exact = MMDCurveDisplay.from_estimator(thinning, X, sizes=sizes)
+        monkeypatch.setattr("gpkern.plotting._mmd_curve.ALL_PAIRS_ROWS", 300)
+        found = MMDCurveDisplay.from_estimator(thinning, X, sizes=sizes, random_state=0)
+        for name, values in exact.distances.items():
+            assert_allclose(found.distances[name], values, rtol=0.05)
+
     @pytest.mark.parametrize("sizes", [[5], [0, 3], [5, 400], [0.1, 0.2]])
     def test_wrong_sizes(self, sizes):
         with pytest.raises(ValueError, match="two or more whole numbers"):
