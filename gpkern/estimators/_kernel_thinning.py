@@ -10,7 +10,6 @@ from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._device import is_cupy
 from ..algorithms import thinning
 from ..algorithms.halving import take_rows
 from ..algorithms.mean_distance import mean_distance, random_distance
@@ -24,10 +23,16 @@ from ._door import (
     check_labels,
     check_weights,
     choose_device,
-    to_numpy_or_cupy,
 )
 from ._parameters import RUN
-from ._thinning_rows import Chosen, RowsAndKernels, in_memory, taken
+from ._thinning_rows import (
+    Chosen,
+    RowsAndKernels,
+    in_memory,
+    rows_of,
+    size_of,
+    taken,
+)
 from ._thinning_stream import Streaming
 
 METHODS = ("auto", "target", "power", "kt+", "compress++", "herding", "standard")
@@ -234,7 +239,7 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         if weights is not None:
             X = taken(X, rows, device)
         share = None if weights is None else weights[rows] / weights[rows].sum()
-        size = self._size(len(rows))
+        size = size_of(self.n_samples, len(rows))
         embedding = self._embedding(X, len(rows), self.random_state)
         operator = embedding.operator(X, device)
         way = self._thinning(embedding, self._method(embedding.kernel, *X.shape))
@@ -272,8 +277,8 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         y : array of shape (n_samples, ...), where it was given
         """
         self.fit(X, y)
-        X, rows = _rows_of(X, self.sample_indices_), self.sample_indices_
-        return X if y is None else (X, _rows_of(y, rows))
+        X, rows = rows_of(X, self.sample_indices_), self.sample_indices_
+        return X if y is None else (X, rows_of(y, rows))
 
     def _distances(self, operator, chosen, weights, share, random_state):
         """`mmd_`, its standard error, and what random subsets reach; or three None."""
@@ -285,15 +290,3 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         )
         chance = random_distance(operator, len(chosen), share, random_state)
         return mmd, error, chance
-
-
-def _rows_of(array, rows):
-    """Rows of an array of any library, a data frame or a list."""
-    rows = to_numpy_or_cupy(rows)
-    if is_cupy(rows) and not is_cupy(array):
-        rows = rows.get()
-    if hasattr(array, "iloc"):
-        return array.iloc[rows]
-    if not hasattr(array, "shape"):
-        array = np.asarray(array)
-    return array[rows]

@@ -22,8 +22,8 @@ from ._door import (
     choose_device,
     to_numpy_or_cupy,
 )
-from ._kernel_thinning import _rows_of
 from ._parameters import RUN
+from ._thinning_rows import rows_of, size_of
 
 BASES = {"imq": InverseMultiquadric, "rbf": RBF}
 
@@ -228,7 +228,7 @@ class SteinThinning(BaseEstimator):
         kind = ArrayKind(X)
         points = check_fit_X(self, draws.points, sparse_ok=False)
         scores = scores_of(draws, points, self.target, kind)
-        size = self._size(points.shape[0])
+        size = size_of(self.n_samples, points.shape[0])
         second = read_statistic(X, second_derivatives, "second_derivatives")
         log_density = read_statistic(X, log_density, "log_density", axes=2)
         device = choose_device(self.device, points, scores, second, log_density)
@@ -276,20 +276,10 @@ class SteinThinning(BaseEstimator):
         )
         points = read_draws(X, scores, self.target).points
         rows = to_numpy_or_cupy(self.sample_indices_)
-        X = ArrayKind(X).out(_rows_of(to_numpy_or_cupy(points), rows))
+        X = ArrayKind(X).out(rows_of(to_numpy_or_cupy(points), rows))
         if y is None:
             return X
-        return X, ArrayKind(y).out(_rows_of(to_numpy_or_cupy(y), rows))
-
-    def _size(self, n):
-        wanted = self.n_samples
-        if wanted is None:
-            return max(1, int(np.sqrt(n)))
-        size = int(wanted) if isinstance(wanted, Integral) else max(1, int(wanted * n))
-        if size > n:
-            rows = "1 sample" if n == 1 else f"{n} samples"
-            raise ValueError(f"n_samples={wanted} is more than X has: {rows}")
-        return size
+        return X, ArrayKind(y).out(rows_of(to_numpy_or_cupy(y), rows))
 
     def _operator(self, points, scores, device):
         """Stein kernel of the standardised draws, and their scale; sets `kernel_`."""

@@ -17,7 +17,7 @@ from ..kernels import InverseMultiquadric, Sinc, SupervisedKernel, power_kernel
 from ..kernels.expr import nodes
 from ..kernels.pair import formula_of
 from ..kernels.resolve import resolve_kernel
-from ._door import check_targets
+from ._door import check_targets, to_numpy_or_cupy
 
 # Smooth kernels, for which halving by the kernel itself is enough.
 SMOOTH = (RBF, RationalQuadratic, InverseMultiquadric, Sinc)
@@ -46,18 +46,31 @@ class Chosen:
     distances: tuple = (None, None, None)
 
 
+def size_of(wanted, n):
+    """How many of n rows to choose; `wanted` is a parameter ``n_samples``."""
+    if wanted is None:
+        return max(1, int(np.sqrt(n)))
+    size = int(wanted) if isinstance(wanted, Integral) else max(1, int(wanted * n))
+    if size > n:
+        rows = "1 sample" if n == 1 else f"{n} samples"
+        raise ValueError(f"n_samples={wanted} is more than X has: {rows}")
+    return size
+
+
+def rows_of(array, rows):
+    """Rows of an array of any library, a data frame or a list."""
+    rows = to_numpy_or_cupy(rows)
+    if is_cupy(rows) and not is_cupy(array):
+        rows = rows.get()
+    if hasattr(array, "iloc"):
+        return array.iloc[rows]
+    if not hasattr(array, "shape"):
+        array = np.asarray(array)
+    return array[rows]
+
+
 class RowsAndKernels:
     """Methods that a fit and a stream share."""
-
-    def _size(self, n):
-        wanted = self.n_samples
-        if wanted is None:
-            return max(1, int(np.sqrt(n)))
-        size = int(wanted) if isinstance(wanted, Integral) else max(1, int(wanted * n))
-        if size > n:
-            rows = "1 sample" if n == 1 else f"{n} samples"
-            raise ValueError(f"n_samples={wanted} is more than X has: {rows}")
-        return size
 
     def _with_targets(self, X, y, device):
         """Rows ``[x, y]`` where targets count, otherwise X; on the device."""

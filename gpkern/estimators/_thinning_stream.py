@@ -20,7 +20,7 @@ from ._door import (
     check_weights,
     choose_device,
 )
-from ._thinning_rows import Chosen, in_memory
+from ._thinning_rows import Chosen, in_memory, size_of
 
 # Attributes of what is chosen from a stream.
 RESULTS = {
@@ -166,7 +166,7 @@ class Streaming:
     def _stream_size(self, n, available):
         """Rows to choose: all of a stream that does not have enough of them yet."""
         wanted = self.n_samples
-        size = self._size(n if wanted is None else max(n, wanted))
+        size = size_of(wanted, n if wanted is None else max(n, wanted))
         return min(size, available) if self.unique else size
 
     def _forget_stream(self):
