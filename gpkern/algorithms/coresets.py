@@ -107,7 +107,8 @@ def exchange_all(operator, starts, mu, passes=None, unique=True):
     if DenseExchange.serves(operator):
         works = [DenseExchange(operator, np.stack(starts), mu, unique)]
     else:
-        works = [RowExchange(operator, rows, mu, unique) for rows in starts]
+        # One after another: each holds rows of K.
+        works = (RowExchange(operator, rows, mu, unique) for rows in starts)
     out = []
     for work in works:
         found, active = [Coreset(None) for _ in work.rows], list(range(len(work.rows)))
@@ -121,6 +122,7 @@ def exchange_all(operator, starts, mu, passes=None, unique=True):
         for coreset, rows in zip(found, operator.device.get(work.rows), strict=True):
             coreset.rows = rows
         out += found
+        del work  # before the next is made
     return out
 
 
