@@ -107,7 +107,8 @@ class Matrix:
 
     def _points(self, source, centre, name="X"):
         size = source.shape[0] * source.shape[1] * self.dtype.itemsize
-        return Points(source, self.dtype, centre, size <= self.budget // 4, name)
+        keep = size <= self.budget // 4
+        return Points(source, self.dtype, centre, keep, self.budget // 2, name)
 
     # ------------------------------------------------------------------ tiles
 

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from scipy import sparse
 
+from .._kept import Kept
 from .._validation import is_sliceable
 from . import parallel
 from .simd import BLOCKS
@@ -70,16 +71,18 @@ class Points:
         Subtracted, in float64, where a view asks for centred rows.
     keep : bool
         Whether prepared rows of the whole set may stay in memory.
+    room : int, default=2**30
+        Bytes that may stay, prepared for several length scales or kernels.
     name : str, default="X"
         For messages.
     """
 
-    def __init__(self, source, dtype, centre, keep, name="X"):
+    def __init__(self, source, dtype, centre, keep, room=2**30, name="X"):
         self.source, self.dtype, self.centre, self.keep = source, dtype, centre, keep
         self.name, self.shape = name, source.shape
         self.is_sparse = sparse.issparse(source)
         self.block = BLOCKS[np.dtype(dtype).name]
-        self._kept = {}
+        self._kept = Kept(room)
 
     def rows(self, view, start, stop):
         """Dense rows from `start` on, and their squared norms.
@@ -119,10 +122,10 @@ class Points:
         """CSR rows in float64 as a leaf has them, and their squared norms."""
         if not self.keep:
             return self._prepare_sparse(leaf, start, stop)
-        key = ("csr", leaf.scale, leaf.is_unit)
-        if key not in self._kept:
-            self._kept[key] = self._prepare_sparse(leaf, 0, self.shape[0])
-        rows, norms = self._kept[key]
+        rows, norms = self._kept.once(
+            ("csr", leaf.scale, leaf.is_unit),
+            lambda: self._prepare_sparse(leaf, 0, self.shape[0]),
+        )
         return rows[start:stop], norms[start:stop]
 
     def norms(self, leaf, start, stop):
@@ -136,8 +139,8 @@ class Points:
 
         With a sign of -1, of the distance from the opposite of a row.
         """
-        key = ("close", view, sign)
-        if key not in self._kept:
+
+        def counted():
             step = -(-self.shape[0] // sample)
             some = read(self.source, 0, self.shape[0], self.name, step)
             few = Points(some, self.dtype, self.centre, keep=False)
@@ -146,8 +149,9 @@ class Points:
             total = norms[:, None] + norms[None, :]
             near = total - 2.0 * sign * (rows @ rows.T) < close * total
             pairs = max(1, n * (n - 1))
-            self._kept[key] = float(near.sum() - np.trace(near)) / pairs
-        return self._kept[key]
+            return float(near.sum() - np.trace(near)) / pairs
+
+        return self._kept.once(("close", view, sign), counted)
 
     def some(self, rows):
         """Some of the rows, in the order given."""
@@ -162,9 +166,9 @@ class Points:
         return rows if self.is_sparse else np.asarray(rows, dtype=self.dtype)
 
     def _all(self, view, size):
-        if view not in self._kept:
-            self._kept[view] = self._prepare(view, 0, self.shape[0], size)
-        return self._kept[view]
+        return self._kept.once(
+            view, lambda: self._prepare(view, 0, self.shape[0], size)
+        )
 
     def _prepare(self, view, start, stop, size):
         """Rows ``start:stop`` in a view, the last repeated up to `size`."""

@@ -48,12 +48,13 @@ def _load(text, target):
     path = cache_folder() / "cuda" / f"{digest}.cubin"
     try:
         if not path.exists():
+            code = _compile(text, target)
             path.parent.mkdir(parents=True, exist_ok=True)
             # Write aside and rename: another process may be doing the same.
             with tempfile.NamedTemporaryFile(
                 "wb", dir=path.parent, suffix=".tmp", delete=False
             ) as f:
-                f.write(_compile(text, target))
+                f.write(code)
             os.replace(f.name, path)
         return cp.RawModule(path=str(path))
     except OSError:  # a read-only home: compiled anew in each process

@@ -36,6 +36,11 @@ class Packed:
     rows: Any
     factor: Any
 
+    @property
+    def nbytes(self):
+        """What it takes of the GPU's memory."""
+        return self.data.nbytes + self.norms.nbytes + self.rows.nbytes
+
     @cached_property
     def largest_norm(self):
         """Largest squared norm, on the host: waits for the GPU."""

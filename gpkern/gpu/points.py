@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from .._device import is_cupy
+from .._kept import Kept
 from .._validation import is_sliceable
 from ..cpu.points import read
 from .packed import pack
@@ -60,10 +61,11 @@ class Points:
         self.budget = budget
         self.keep = source.shape[0] * self._row_bytes() <= budget // 2
         self.is_sparse = sparse.issparse(source)
-        self._kept = {}
+        self._kept = Kept(budget)
 
     def __getstate__(self):
-        return self.__dict__ | {"_kept": {}}  # prepared again where it is needed
+        # Prepared again where it is needed.
+        return self.__dict__ | {"_kept": Kept(self.budget)}
 
     def _row_bytes(self):
         return self.shape[1] * np.dtype(self.dtype).itemsize
@@ -75,10 +77,8 @@ class Points:
         return max(256, -(-limit // 256) * 256)
 
     def kept_once(self, key, make):
-        """``make()``, called once."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]
+        """``make()``, called once while there is room for what it made."""
+        return self._kept.once(key, make)
 
     def kept(self, key, make, start, stop):
         """``make(start, stop)``, called once where all rows are asked for and kept."""
@@ -111,9 +111,9 @@ class Points:
         """Rows ``start:stop`` in a view, and their squared norms."""
         if not self.keep:
             return self._prepare(view, start, stop)
-        if view not in self._kept:
-            self._kept[view] = self._prepare(view, 0, self.shape[0])
-        rows, norms = self._kept[view]
+        rows, norms = self.kept_once(
+            view, lambda: self._prepare(view, 0, self.shape[0])
+        )
         cut = rows[:, start:stop] if view.columns else rows[start:stop]
         return cut, norms[start:stop]
 

@@ -98,6 +98,25 @@ before = start()
 KernelRidge(alpha=0).fit(X, X[:, 0])
 print((status("VmHWM") - before) / (8 * 1500**2 / 2**20))
 """
+SCALES = """
+import numpy as np
+from sklearn import config_context
+
+from gpkern import KernelOperator
+from gpkern.kernels import RBF
+
+X = np.random.default_rng(0).standard_normal((200_000, 20), dtype=np.float32)
+R = np.ones((200_000, 1), np.float32)
+few = slice(0, 200)
+scales = [RBF(np.full(20, s)) for s in np.geomspace(1.0, 9.0, 40)]
+with config_context(working_memory=128):
+    op = KernelOperator(scales[0], X[few], X)
+    op @ R
+    before = start()
+    for scale in scales:
+        op.with_kernel(scale) @ R
+print(status("VmHWM") - before)
+"""
 
 
 def peak_of(script):
@@ -134,3 +153,8 @@ def test_singular_matrix():
 def test_rows_larger_than_the_budget_are_streamed():
     """480 MB of rows, of which none is kept; 16 MB of results."""
     assert peak_of(STREAMED) < 150
+
+
+def test_many_length_scales():
+    """15 MB of rows in 40 length scales would take 600; half the budget is kept."""
+    assert peak_of(SCALES) < 200
