@@ -1,6 +1,6 @@
-"""A sticky Markov chain: draws from the posterior of a Goodwin oscillator's rates.
+"""Markov chains that go wrong: one that is sticky, and some that are biased.
 
-Goodwin (1965): a gene makes a protein that makes an enzyme that slows the gene down;
+The sticky one draws from the posterior of a Goodwin oscillator's rates. Goodwin (1965): a gene makes a protein that makes an enzyme that slows the gene down;
 Riabiz et al. (2022), "Optimal thinning of MCMC output", thin chains of it. Here the
 gene and its product are observed with noise, four rates are unknown, and a random walk
 with steps that are too long stays where it is most of the time.
@@ -83,3 +83,61 @@ def goodwin(n, burn_in=20_000, seed=0):
     log_uniform = np.log(rng.uniform(size=n + burn_in))
     draws, moves = _walk(TRUTH, data, TIMES, NOISE, normal, log_uniform, burn_in)
     return (draws - draws.mean(axis=0)) / draws.std(axis=0), moves
+
+
+MEANS, SHARES = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]]), (0.5, 0.3, 0.2)
+TWIST = 0.5
+
+
+def mixture_score(X):
+    """Of three normal distributions in the plane."""
+    apart = MEANS - X[:, None, :]
+    parts = np.log(SHARES) - 0.5 * (apart**2).sum(axis=2)
+    parts = np.exp(parts - parts.max(axis=1, keepdims=True))
+    parts /= parts.sum(axis=1, keepdims=True)
+    return (parts[:, :, None] * apart).sum(axis=1)
+
+
+def mixture_draws(rng, n):
+    """A true sample of them."""
+    return MEANS[rng.choice(3, n, p=SHARES)] + rng.normal(size=(n, 2))
+
+
+def twisted_score(X):
+    """Of a normal distribution whose second column is bent by the first."""
+    out = -X
+    off = X[:, 1] - TWIST * (X[:, 0] ** 2 - 1.0)
+    out[:, 1] = -off
+    out[:, 0] += 2.0 * TWIST * off * X[:, 0]
+    return out
+
+
+def twisted_draws(rng, n, d=10):
+    """A true sample of it."""
+    X = rng.normal(size=(n, d))
+    X[:, 1] += TWIST * (X[:, 0] ** 2 - 1.0)
+    return X
+
+
+def biased(target, n, n_chains=10, step=0.5, seed=0):
+    """Chains of the unadjusted Langevin sampler: draws, scores, and a true sample.
+
+    Steps of that length spread too far, and the first draws are those on the way from
+    places far away.
+    """
+    score, draw = {
+        "mixture": (mixture_score, mixture_draws),
+        "twisted": (twisted_score, twisted_draws),
+    }[target]
+    rng = np.random.default_rng(seed)
+    truth = draw(rng, 20_000)
+    x = truth[:n_chains] + 4.0
+    X = np.empty((n // n_chains, *x.shape))
+    for draws in X:
+        slope = score(x)
+        # A step no longer than one: far away the twisted one's scores are huge.
+        slope /= np.maximum(1.0, step * np.linalg.norm(slope, axis=1))[:, None]
+        x = x + step * slope + np.sqrt(2.0 * step) * rng.normal(size=x.shape)
+        draws[:] = x
+    X = X.transpose(1, 0, 2).reshape(-1, x.shape[1])
+    return X, score(X), truth
