@@ -1,9 +1,10 @@
 """Markov chains that go wrong: one that is sticky, and some that are biased.
 
-The sticky one draws from the posterior of a Goodwin oscillator's rates. Goodwin (1965): a gene makes a protein that makes an enzyme that slows the gene down;
-Riabiz et al. (2022), "Optimal thinning of MCMC output", thin chains of it. Here the
-gene and its product are observed with noise, four rates are unknown, and a random walk
-with steps that are too long stays where it is most of the time.
+The sticky one draws from the posterior of a Goodwin oscillator's rates. Goodwin (1965):
+a gene makes a protein that makes an enzyme that slows the gene down; Riabiz et al.
+(2022), "Optimal thinning of MCMC output", thin chains of it. Here the gene and its
+product are observed with noise, four rates are unknown, and a random walk with steps
+that are too long stays where it is most of the time.
 """
 
 from __future__ import annotations

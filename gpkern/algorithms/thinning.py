@@ -15,8 +15,9 @@ from .halving import take_rows
 
 # Rows up to which all of them may be exchanged, and distances are exact.
 ALL_PAIRS_ROWS = 20_000
-# Kernel values that the means of compressed rows with all others may take.
-MEAN_PAIRS = {"cpu": 5e8, "cuda": 5e10}
+# Kernel values that the means of compressed rows with all others may take: on a GPU no
+# more than on a CPU, so that both choose the same rows.
+MEAN_PAIRS = 5e8
 # Of Compress, where it is left open.
 OVERSAMPLING = 4
 
@@ -103,8 +104,7 @@ class Thinning:
             order = np.searchsorted(places, order)
             points = take_rows(operator, places)
             pool = operator.with_samples(points)
-            most = MEAN_PAIRS[operator.device.name.partition(":")[0]]
-            if len(places) * n > most:
+            if len(places) * n > MEAN_PAIRS:
                 mu = _anchored_means(operator, share, pool, order)
             else:
                 mu = sample_means(operator.with_rows(points), share)

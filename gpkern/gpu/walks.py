@@ -9,7 +9,6 @@ import warnings
 
 import cupy as cp
 from numba import cuda
-from numba.core.errors import NumbaPerformanceWarning
 
 from . import walk_kernels
 from .walk_kernels import PAIRS, THREADS
@@ -24,8 +23,9 @@ def _launch(kernel, blocks, threads, *arguments):
         for a in arguments
     ]
     with cuda.gpus[cp.cuda.runtime.getDevice()], warnings.catch_warnings():
-        # A few problems cannot fill a GPU.
-        warnings.simplefilter("ignore", NumbaPerformanceWarning)
+        # A few problems cannot fill a GPU. By its text: numba-cuda has a class of its
+        # own for the warning.
+        warnings.filterwarnings("ignore", ".*Grid size .* under-utilization")
         kernel[blocks, threads, stream](*arguments)
 
 

@@ -49,7 +49,7 @@ def test_means_of_a_compressed_sample(large):
 def test_coreset_of_a_large_sample(large, monkeypatch):
     """Nearer to it than without anchors, which only see what was compressed."""
     X, operator = large
-    monkeypatch.setattr(thinning, "MEAN_PAIRS", {"cpu": 0, "cuda": 0})
+    monkeypatch.setattr(thinning, "MEAN_PAIRS", 0)
     way = Thinning("compress++", RBF(1.5), 2, 0.5, None, True)
 
     def distance():

@@ -249,6 +249,18 @@ def test_the_same_seed():
     assert_array_equal(a, b)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("n", [3000, 40_000])
+def test_devices_choose_the_same_rows(n):
+    """By all steps: halving, means of many rows, exchanges."""
+    X = np.random.default_rng(0).normal(size=(n, 3))
+    chosen = [
+        KernelThinning(120, device=device, random_state=3).fit(X).sample_indices_
+        for device in ("cpu", "cuda")
+    ]
+    assert_array_equal(*chosen)
+
+
 def test_float32_and_integers():
     X = (100 * sample(300)).astype(int)
     expected = KernelThinning(8, random_state=0).fit(X).sample_indices_
