@@ -5,6 +5,7 @@ from ._signs import RandomSigns
 from .estimators import (
     EigenProClassifier,
     EigenProRegressor,
+    KernelDensity,
     KernelRidge,
     KernelRidgeClassifier,
     KernelThinning,
@@ -17,6 +18,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "EigenProClassifier",
     "EigenProRegressor",
+    "KernelDensity",
     "KernelOperator",
     "KernelRidge",
     "KernelRidgeClassifier",

@@ -9,6 +9,7 @@ import numpy as np
 
 from ._forms import quadratic_forms
 from ._gradients import gradient, logsumexp_gradient, softmax_product
+from ._logsums import logsumexp
 from ._signs import RandomSigns
 from ._validation import check_precision
 
@@ -60,7 +61,10 @@ class Reductions:
         """
         xp = self.device.xp
         log_weights = self._log_weights(log_weights)
-        out = self.matrix_.logsumexp(log_weights)
+        if self.device.name == "cpu":
+            out = logsumexp(self, log_weights)
+        else:
+            out = self.matrix_.logsumexp(log_weights)
         if xp.isnan(out).any():
             raise ValueError(
                 "row_logsumexp needs a kernel with positive values; this one is "

@@ -2,6 +2,7 @@
 
 from ._eigenpro import EigenProRegressor
 from ._eigenpro_classifier import EigenProClassifier
+from ._kernel_density import KernelDensity
 from ._kernel_ridge import KernelRidge, KernelRidgeClassifier
 from ._kernel_thinning import KernelThinning
 from ._stein_thinning import SteinThinning
@@ -9,6 +10,7 @@ from ._stein_thinning import SteinThinning
 __all__ = [
     "EigenProClassifier",
     "EigenProRegressor",
+    "KernelDensity",
     "KernelRidge",
     "KernelRidgeClassifier",
     "KernelThinning",

@@ -17,8 +17,9 @@ from sklearn.gaussian_process.kernels import (
     WhiteKernel,
 )
 
-from . import compose as _compose  # noqa: F401  (registers its formulas)
+from . import density
 from .base import FormulaKernel
+from .compose import OffDiagonal
 from .dot_product import Cosine, Polynomial, Sigmoid
 from .ntk import NTK
 from .pair import Pair, states
@@ -46,6 +47,7 @@ __all__ = [
     "InverseMultiquadric",
     "Laplacian",
     "Matern",
+    "OffDiagonal",
     "Pair",
     "Polynomial",
     "Product",
@@ -57,6 +59,7 @@ __all__ = [
     "Sum",
     "SupervisedKernel",
     "WhiteKernel",
+    "density",
     "from_name",
     "median_distance",
     "power_kernel",

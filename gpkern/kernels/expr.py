@@ -64,6 +64,7 @@ __all__ = [
     "log_matern",
     "log_of",
     "matern",
+    "never_negative",
     "nodes",
     "power",
     "sin",
@@ -157,7 +158,7 @@ def diff(expr, wrt):
     return done.get(id(expr), literal(0.0))
 
 
-def _never_negative(expr):
+def never_negative(expr):
     """Whether the form of `expr` alone rules out negative values."""
     signs = {}
     for n in nodes(expr):
@@ -188,11 +189,11 @@ def log_of(expr):
     match expr.op:
         case "exp":
             return expr.args[0]
-        case "mul" if any(map(_never_negative, expr.args)):
+        case "mul" if any(map(never_negative, expr.args)):
             return log_of(expr.args[0]) + log_of(expr.args[1])
         case "pow":
             base, exponent = expr.args
-            if uniform_value(exponent) % 2 == 0 and not _never_negative(base):
+            if uniform_value(exponent) % 2 == 0 and not never_negative(base):
                 return 0.5 * exponent * log(base * base)
             return exponent * log_of(base)
         case "sqrt":

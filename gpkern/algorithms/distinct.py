@@ -1,0 +1,55 @@
+"""Rows that occur more than once, as one row with their weight together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._device import is_cupy
+
+# Multipliers of the columns' bits: odd numbers, of one seed for all runs.
+SEED = 20_260
+
+
+def distinct_rows(X):
+    """The distinct rows of an array.
+
+    Rows are told apart by a hash of their bits, which sorts as one number each, and
+    then compared: two that share a hash by chance are found out.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+        Of floats; on either device.
+
+    Returns
+    -------
+    first : array of int, shape (k,)
+        A place of each distinct row, ascending.
+    place : array of int, shape (n,)
+        Which of these each row is.
+    """
+    xp = np
+    if is_cupy(X):
+        import cupy as xp
+    X = xp.ascontiguousarray(X) + 0.0  # one zero, of the two that there are
+    integer = {4: np.uint32, 8: np.uint64}[X.dtype.itemsize]
+    bits = X.view(integer).astype(np.uint64)
+    draws = np.random.RandomState(SEED).randint(1, 2**62, X.shape[1], dtype=np.int64)
+    odd = xp.asarray(draws.astype(np.uint64) * np.uint64(2) + np.uint64(1))
+    # The upper half of a product depends on all bits, the lower on few.
+    mixed = bits * odd
+    hashes = ((mixed ^ (mixed >> np.uint64(29))) * odd[::-1]).sum(
+        axis=1, dtype=np.uint64
+    )
+    _, first, place = xp.unique(hashes, return_index=True, return_inverse=True)
+    place = place.reshape(-1)
+    if not bool((X[first[place]] == X).all()):
+        host = X.get() if is_cupy(X) else X
+        _, first, place = np.unique(
+            host, axis=0, return_index=True, return_inverse=True
+        )
+        first, place = xp.asarray(first), xp.asarray(place.reshape(-1))
+    order = xp.argsort(first)
+    rank = xp.empty_like(order)
+    rank[order] = xp.arange(len(order))
+    return first[order], rank[place]

@@ -1,0 +1,150 @@
+"""From how many rows a density's values come, and what theory says of it.
+
+For a normal sample in many dimensions, d and log n large alike, a sum of Gaussian
+kernels has three regimes (Biroli & Mezard 2023, "Kernel density estimators in large
+dimensions", section 3): wide bandwidths average over many rows (central limit theorem),
+narrow ones leave one term that dominates, and between the two values are heavy-tailed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import optimize
+
+from .bandwidth import covariance
+
+
+@dataclass(frozen=True)
+class DensityDiagnosis:
+    """How far a density estimate can be trusted.
+
+    Attributes
+    ----------
+    effective_number : array of shape (n_queries,)
+        ``(sum v)^2 / sum v^2`` of the terms of each value: from how many rows it comes.
+    ratio : float
+        The bandwidth over the one at which few rows begin to dominate, h_G, for a
+        normal sample of the same covariance.
+    h_clt, h_g, h_kl : float
+        Bandwidths, in units of the present one or, where that is a number, in those of
+        the data: above the first, values average over many rows; below the second, one
+        row dominates; the third has the least Kullback-Leibler divergence.
+    tail_index : float
+        Index of the stable law of the values, below 2 between these bandwidths.
+    text : str
+        All of this in words.
+    """
+
+    effective_number: Any
+    ratio: float
+    h_clt: float
+    h_g: float
+    h_kl: float
+    tail_index: float
+    text: str = ""
+
+    def __str__(self):
+        return self.text
+
+    def described(self, bandwidth, effective_number):
+        """With its text, and bandwidths in the units of a number."""
+        unit = 1.0 if bandwidth is None else bandwidth
+        median = float(np.median(_host(effective_number)))
+        name = "" if bandwidth is None else f"h = {bandwidth:.3g}: "
+        in_units = "of it" if bandwidth is None else "in the units of the data"
+        rows = f"{median:.1f} rows" if median >= 1.05 else "a single row"
+        if self.ratio >= np.sqrt(2.0):
+            words = (
+                "each averages over many rows, so that its error is about normal "
+                f"(a relative one of {1.0 / np.sqrt(max(median, 1.0)):.0%})"
+            )
+        elif self.ratio >= 1.0:
+            words = (
+                f"a few rows weigh much in each: errors are heavy-tailed, of index "
+                f"{self.tail_index:.2f}, and standard errors too small"
+            )
+        else:
+            words = (
+                "the nearest rows decide each: it says how far these are, and no "
+                "error bar can be put on it; a wider bandwidth or fewer columns help"
+            )
+        text = (
+            f"{name}half of the values come from {rows} or fewer; {words}.\n"
+            f"For a normal sample of this covariance, bandwidths {in_units}: one row "
+            f"dominates below {self.h_g * unit:.3g}, many average above "
+            f"{self.h_clt * unit:.3g}; the divergence is least at "
+            f"{self.h_kl * unit:.3g}."
+        )
+        return replace(
+            self,
+            effective_number=effective_number,
+            h_clt=self.h_clt * unit,
+            h_g=self.h_g * unit,
+            h_kl=self.h_kl * unit,
+            text=text,
+        )
+
+
+def diagnose(sums, n_effective, rows, most, rng):
+    """`DensityDiagnosis` of a sum of kernels, in units of its bandwidth.
+
+    Parameters
+    ----------
+    sums : KernelSum
+    n_effective : float
+        Rows of the sample.
+    rows : array of shape (m, d) or None
+        Where to look; None for the points, at most so many, without themselves.
+    most : int
+    rng : RandomState
+    """
+    device = sums.device
+    count = len(sums.points)
+    if rows is not None:
+        number = sums.effective_number(lambda k: k.log(rows))
+    elif count <= most:
+        number = sums.effective_number(lambda k: k.log_without_self())
+    else:
+        chosen = device.xp.asarray(np.sort(rng.choice(count, most, replace=False)))
+        number = sums.effective_number(lambda k: k.log_of_others(chosen))
+    C = device.get(covariance(sums.points, sums.weights))
+    spread = np.maximum(np.linalg.eigvalsh(C), 0.0)
+    g, kl = thresholds(n_effective, spread)
+    ratio = 1.0 / g if g > 0 else np.inf
+    return DensityDiagnosis(
+        number, ratio, np.sqrt(2.0) * g, g, kl, float(min(2.0, ratio**2))
+    )
+
+
+def thresholds(n, variances):
+    """h_G and h_KL of a normal sample of n rows and these principal variances.
+
+    h_G is where the rows that matter run out: the entropy of the rows that make up a
+    sum, ``log n - sum_j log(1 + s_j) / 2 - s_j / (2 (1 + s_j)^2)`` with
+    ``s_j = variance_j / h^2``, is 0. h_KL is the root mean square distance there.
+    """
+    variances = np.asarray(variances)[np.asarray(variances) > 0]
+    if not len(variances) or n <= 1:
+        return 0.0, 0.0
+
+    def spent(log_h):
+        s = variances * np.exp(-2.0 * log_h)
+        return float((0.5 * np.log1p(s) - 0.5 * s / (1.0 + s) ** 2).sum()) - np.log(n)
+
+    middle = 0.5 * np.log(variances.max())
+    low = middle
+    while spent(low) < 0:
+        low -= 1.0
+    high = middle
+    while spent(high) > 0:
+        high += 1.0
+    h = float(np.exp(optimize.brentq(spent, low, high)))
+    s = variances / h**2
+    return h, float(np.sqrt(np.mean(variances * (2.0 + s) / (1.0 + s) ** 2)))
+
+
+def _host(array):
+    return np.asarray(array.get() if hasattr(array, "get") else array)

@@ -1,0 +1,106 @@
+"""The `bandwidth` parameter: numbers as they are, names by what the data says."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..algorithms import bandwidth as rules
+from ..kernels.density import Gaussian
+
+RULES = ("scott", "silverman", "normal_reference", "lcv", "lscv", "isj", "nn")
+
+
+def resolve_bandwidth(estimator, kernel, X, weights, device, rng):
+    """A float, an array of shape (d,), or a matrix of shape (d, d); on the host.
+
+    Parameters
+    ----------
+    estimator : KernelDensity
+        Its ``bandwidth`` and ``metric`` count.
+    kernel : DensityKernel
+    X : array of shape (n, d)
+        Distinct rows, on the device.
+    weights : array of shape (n,)
+        Of sum 1.
+    device : Device
+    rng : RandomState
+
+    Raises
+    ------
+    ValueError
+    """
+    given, d = estimator.bandwidth, X.shape[1]
+    if not isinstance(given, str):
+        return _checked(given, d, estimator.metric)
+    if estimator.metric not in ("euclidean", "l2"):
+        raise ValueError(
+            f"bandwidth={given!r} needs metric='euclidean', not "
+            f"{estimator.metric!r}: set a number"
+        )
+    if len(X) < 2:
+        raise ValueError(
+            f"bandwidth={given!r} needs at least two distinct rows: set a number"
+        )
+    n = 1.0 / float((weights**2).sum())
+    if given == "normal_reference":
+        factor = rules.silverman(n, d)
+        return factor**2 * device.get(rules.covariance(X, weights))
+    if given == "isj":
+        if d != 1:
+            raise ValueError(
+                f"bandwidth='isj' is for one column, X has {d}: use 'lcv' or 'scott'"
+            )
+        _check_gaussian(kernel, given)
+        x = device.get(X).astype(np.float64)[:, 0]
+        return rules.plug_in(x - x.mean(), device.get(weights))
+    spread = np.sqrt(device.get(rules.covariance(X, weights, diagonal=True)))
+    flat = np.flatnonzero(~(spread > 0))
+    if len(flat):
+        raise ValueError(
+            f"bandwidth={given!r} is 0 for column {flat[0]} of X, which is constant: "
+            "leave it out, or set one number for each column"
+        )
+    return _factor(given, kernel, X, weights, n, spread, device, rng) * spread
+
+
+def _factor(given, kernel, X, weights, n, spread, device, rng):
+    """What the standard deviations are multiplied by."""
+    xp, d = device.xp, X.shape[1]
+    if given in ("scott", "silverman"):
+        return getattr(rules, given)(n, d)
+    rows = X.astype(np.float64)
+    points = (rows - weights @ rows) / xp.asarray(spread)
+    if given == "nn":
+        return rules.nearest_neighbors(device.get(points), rng)
+    if given == "lscv":
+        _check_gaussian(kernel, given)
+    return rules.cross_validated(given, kernel, points, weights, device, rng)
+
+
+def _check_gaussian(kernel, given):
+    if not isinstance(kernel, Gaussian):
+        raise ValueError(
+            f"bandwidth={given!r} is for the Gaussian kernel: use 'lcv', which takes "
+            f"kernel={type(kernel).__name__!r} too"
+        )
+
+
+def _checked(given, d, metric):
+    """Numbers that a user passed."""
+    value = np.asarray(given, dtype=np.float64)
+    if value.ndim == 0:
+        return float(value)
+    if metric not in ("euclidean", "l2"):
+        raise ValueError(f"bandwidth must be one number for metric={metric!r}")
+    if not np.isfinite(value).all():
+        raise ValueError("bandwidth holds NaN or infinity")
+    if value.shape == (d,):
+        if not (value > 0).all():
+            raise ValueError("bandwidth must be positive for each column")
+        return value
+    if value.shape != (d, d):
+        raise ValueError(
+            f"bandwidth has shape {value.shape}: X has {d} columns, so that it must be "
+            f"a number, or of shape ({d},) or ({d}, {d})"
+        )
+    return value
