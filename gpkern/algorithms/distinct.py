@@ -34,13 +34,7 @@ def distinct_rows(X):
     X = xp.ascontiguousarray(X) + 0.0  # one zero, of the two that there are
     integer = {4: np.uint32, 8: np.uint64}[X.dtype.itemsize]
     bits = X.view(integer).astype(np.uint64)
-    draws = np.random.RandomState(SEED).randint(1, 2**62, X.shape[1], dtype=np.int64)
-    odd = xp.asarray(draws.astype(np.uint64) * np.uint64(2) + np.uint64(1))
-    # The upper half of a product depends on all bits, the lower on few.
-    mixed = bits * odd
-    hashes = ((mixed ^ (mixed >> np.uint64(29))) * odd[::-1]).sum(
-        axis=1, dtype=np.uint64
-    )
+    hashes = _hashes(bits, xp)
     _, first, place = xp.unique(hashes, return_index=True, return_inverse=True)
     place = place.reshape(-1)
     if not bool((X[first[place]] == X).all()):
@@ -53,3 +47,13 @@ def distinct_rows(X):
     rank = xp.empty_like(order)
     rank[order] = xp.arange(len(order))
     return first[order], rank[place]
+
+
+def _hashes(bits, xp):
+    """One number of 64 bits for each row."""
+    draws = np.random.RandomState(SEED).randint(1, 2**62, bits.shape[1], np.int64)
+    odd = xp.asarray(draws.astype(np.uint64) * np.uint64(2) + np.uint64(1))
+    # The upper half of a product depends on all bits, the lower on few.
+    mixed = bits * odd
+    mixed = (mixed ^ (mixed >> np.uint64(29))) * odd[::-1]
+    return mixed.sum(axis=1, dtype=np.uint64)

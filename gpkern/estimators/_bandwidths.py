@@ -54,7 +54,8 @@ def resolve_bandwidth(estimator, kernel, X, weights, device, rng):
         x = device.get(X).astype(np.float64)[:, 0]
         return rules.plug_in(x - x.mean(), device.get(weights))
     spread = np.sqrt(device.get(rules.covariance(X, weights, diagonal=True)))
-    flat = np.flatnonzero(~(spread > 0))
+    size = device.get(abs(X).max(axis=0)).astype(np.float64)
+    flat = np.flatnonzero(~(spread > 8.0 * np.finfo(np.float64).eps * size))
     if len(flat):
         raise ValueError(
             f"bandwidth={given!r} is 0 for column {flat[0]} of X, which is constant: "

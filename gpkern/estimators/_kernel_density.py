@@ -284,7 +284,9 @@ or str, default=1.0
             rest = sums.weights[place] - own  # of the copies of a row
             rest = xp.where(rest > 1e-12 * own, rest, 0.0)
             with np.errstate(divide="ignore"):
-                total = xp.logaddexp(others, xp.log(rest)) - xp.log1p(-own)
+                total = xp.logaddexp(others, xp.log(rest))
+            alone = own >= 1.0  # nothing is left
+            total -= xp.log1p(-xp.where(alone, 0.0, own))
             return kind.out(total - self._log_integral)
 
     def sample(self, n_samples=1, random_state=None):
