@@ -7,6 +7,8 @@ from scipy import sparse
 
 # Spread of log weights that products of the dtype hold.
 WIDEST = {"float32": 80.0, "float64": 700.0}
+# Sums of slopes above this have lost no digits to underflow.
+UNDERFLOW = {"float32": 1e-25, "float64": 1e-250}
 
 
 class Softmax:
@@ -72,6 +74,95 @@ def logsumexp_gradient(operator, log_weights):
     soft = Softmax(operator, log_weights)
     out = _by_rows(operator, slopes, soft.weights, soft.given)
     return (out * soft.rest[:, None]).astype(operator.dtype)
+
+
+def mean_shift(operator, log_weights):
+    """Means of the rows of Z by the slopes of the kernel, shape (n, d), float64.
+
+    In one pass where sums of slopes lose nothing to underflow, and else by softmax.
+    """
+    leaf = _only_distance(operator, "row_mean_shift")
+    xp, matrix = operator.device.xp, operator.matrix_
+    rows = _dense(operator, matrix.X)
+    weights = xp.ones(operator.shape[1], operator.dtype)
+    if log_weights is not None:
+        top = float(log_weights.max())
+        weights = xp.exp(xp.asarray(log_weights) - top).astype(operator.dtype)
+    out, total = _slope_means(operator, matrix.program.slopes, weights, None)
+    safe = abs(total) > UNDERFLOW[operator.dtype.name]
+    if not getattr(operator.kernel, "is_compact", False) and not bool(safe.all()):
+        rest = xp.flatnonzero(~safe)
+        few = operator.with_rows(matrix.X.some(rest))
+        soft = Softmax(few, log_weights)
+        out[rest], total[rest] = _slope_means(
+            few, matrix.program.softmax_slopes, soft.weights, soft.given
+        )
+    centre = 0.0 if matrix.Z.centre is None else matrix.Z.centre
+    moves = (total != 0) & xp.isfinite(leaf * total)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return xp.where(moves[:, None], out / total[:, None] + centre, rows)
+
+
+def _slope_means(operator, slopes, weights, given):
+    """Sums of the centred rows of Z by the slopes, and of the slopes; float64."""
+    xp, matrix = operator.device.xp, operator.matrix_
+    Z = _dense(operator, matrix.Z)
+    if matrix.Z.centre is not None:
+        Z = Z - matrix.Z.centre
+    columns = xp.concatenate([Z, xp.ones_like(Z[:, :1])], axis=1)
+    S = matrix.with_formula(slopes[0][1], given=given)
+    product = S.matmat((weights[:, None] * columns).astype(operator.dtype))
+    product = product.astype(np.float64)
+    return product[:, :-1], product[:, -1]
+
+
+def logsumexp_hessian(operator, log_weights, n_columns=512):
+    """Second derivatives of `row_logsumexp`, shape (n, d, d), float64."""
+    leaf = _only_distance(operator, "row_logsumexp_hessian")
+    xp, matrix = operator.device.xp, operator.matrix_
+    soft, program = Softmax(operator, log_weights), matrix.program
+    X, Z = (_dense(operator, side) for side in (matrix.X, matrix.Z))
+    if matrix.Z.centre is not None:
+        X, Z = X - matrix.Z.centre, Z - matrix.Z.centre
+    n, d = X.shape
+    weights = soft.weights[:, None]
+
+    def sums(of, columns):
+        S = matrix.with_formula(of[0][1], given=soft.given)
+        product = S.matmat((weights * columns).astype(operator.dtype))
+        return product.astype(np.float64) * soft.rest[:, None]
+
+    ones = xp.ones_like(Z[:, :1])
+    first = sums(program.softmax_slopes, xp.concatenate([Z, ones], axis=1))
+    bends = sums(program.softmax_bends, xp.concatenate([Z, ones], axis=1))
+    # Of all products of two columns, some at a time.
+    a, b = (xp.asarray(i) for i in np.triu_indices(d))
+    squares = xp.empty((n, d, d))
+    for i in range(0, len(a), n_columns):
+        p, q = a[i : i + n_columns], b[i : i + n_columns]
+        part = sums(program.softmax_bends, Z[:, p] * Z[:, q])
+        squares[:, p, q] = part
+        squares[:, q, p] = part
+    middle, total = bends[:, :-1, None], bends[:, -1, None, None]
+    cross = X[:, :, None] * middle.transpose(0, 2, 1)
+    squares += total * X[:, :, None] * X[:, None, :] - cross - cross.transpose(0, 2, 1)
+    slope = 2.0 * leaf * (X * first[:, -1:] - first[:, :-1])
+    leaf = xp.broadcast_to(xp.asarray(leaf), d)
+    squares *= 4.0 * leaf[:, None] * leaf
+    squares += 2.0 * xp.diag(leaf) * first[:, -1, None, None]
+    return squares - slope[:, :, None] * slope[:, None, :]
+
+
+def _only_distance(operator, name):
+    """One over the squared length scales of the kernel's only leaf, a distance."""
+    leaves = [leaf for leaf, _ in formula(operator, name).slopes]
+    if len(leaves) != 1 or leaves[0].metric != "sqeuclidean" or leaves[0].mix:
+        raise TypeError(
+            f"{name} needs a kernel of one Euclidean distance, not {operator.kernel}"
+        )
+    if leaves[0].scale is None:
+        return 1.0
+    return operator.device.xp.asarray(1.0 / np.square(leaves[0].scale))
 
 
 def _by_rows(operator, slopes, weights, given):

@@ -8,7 +8,13 @@ from operator import index as as_index
 import numpy as np
 
 from ._forms import quadratic_forms
-from ._gradients import gradient, logsumexp_gradient, softmax_product
+from ._gradients import (
+    gradient,
+    logsumexp_gradient,
+    logsumexp_hessian,
+    mean_shift,
+    softmax_product,
+)
 from ._logsums import logsumexp
 from ._signs import RandomSigns
 from ._validation import check_precision
@@ -170,6 +176,72 @@ class Reductions:
                [-25.  ]])
         """
         return logsumexp_gradient(self, self._log_weights(log_weights))
+
+    @on_device
+    def row_mean_shift(self, log_weights=None):
+        """Where mean shift takes the rows of X: nearer to a mode of the row sums.
+
+        Means of the rows of Z, each weighted by ``exp(log_weights)`` and minus the
+        slope of the kernel by the squared distance; for a Gaussian kernel that is the
+        kernel itself.
+
+        Parameters
+        ----------
+        log_weights : array of shape (n_cols,), default=None
+            -inf leaves a column out.
+
+        Returns
+        -------
+        array of shape (n_rows, n_features), float64
+            A row that no slope moves, beyond the end of a compact kernel, stays.
+
+        Raises
+        ------
+        TypeError
+            When the kernel is not one of a single Euclidean distance.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gpkern import KernelOperator
+        >>> from gpkern.kernels import RBF
+        >>> Z = np.array([[0.0], [1.0], [9.0]])
+        >>> KernelOperator(RBF(1.0), [[0.4]], Z).row_mean_shift().round(3)
+        array([[0.475]])
+        """
+        return mean_shift(self, self._log_weights(log_weights))
+
+    @on_device
+    def row_logsumexp_hessian(self, log_weights=None):
+        """Second derivatives of `row_logsumexp` by the rows of X.
+
+        Where they are negative definite and the gradient is 0 there is a mode.
+
+        Parameters
+        ----------
+        log_weights : array of shape (n_cols,), default=None
+
+        Returns
+        -------
+        array of shape (n_rows, n_features, n_features), float64
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `row_softmax` and `row_mean_shift`.
+
+        Examples
+        --------
+        Of one Gaussian:
+
+        >>> from gpkern import KernelOperator
+        >>> from gpkern.kernels import RBF
+        >>> K = KernelOperator(RBF(2.0), [[1.0, 3.0]], [[0.0, 0.0]])
+        >>> K.row_logsumexp_hessian().round(6) + 0.0
+        array([[[-0.25,  0.  ],
+                [ 0.  , -0.25]]])
+        """
+        return logsumexp_hessian(self, self._log_weights(log_weights))
 
     @on_device
     def total(self):

@@ -119,6 +119,16 @@ class Program:
         """The same of the logarithm, times `softmax`."""
         return self._by_leaves(lambda e, node, s: s * ex.diff(ex.log_of(e), node))
 
+    @cached_property
+    def softmax_bends(self):
+        """Second derivative of the kernel by the leaf over itself, times `softmax`."""
+
+        def bend(e, node, s):
+            slope = ex.diff(ex.log_of(e), node)
+            return s * (ex.diff(slope, node) + slope * slope)
+
+        return self._by_leaves(bend)
+
     def _by_leaves(self, of):
         out, soft = [], self.softmax
         for leaf in self.pair_leaves + self.row_leaves:
