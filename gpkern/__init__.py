@@ -5,6 +5,7 @@ from ._signs import RandomSigns
 from .estimators import (
     EigenProClassifier,
     EigenProRegressor,
+    KDEModeFinder,
     KernelDensity,
     KernelRidge,
     KernelRidgeClassifier,
@@ -18,6 +19,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "EigenProClassifier",
     "EigenProRegressor",
+    "KDEModeFinder",
     "KernelDensity",
     "KernelOperator",
     "KernelRidge",

@@ -7,6 +7,8 @@ from scipy import sparse
 
 # Spread of log weights that products of the dtype hold.
 WIDEST = {"float32": 80.0, "float64": 700.0}
+# Entries of K that are held for second derivatives, and shares that do not count.
+DENSE_ENTRIES, NEGLIGIBLE = 4 << 20, 1e-18
 # Sums of slopes above this have lost no digits to underflow.
 UNDERFLOW = {"float32": 1e-25, "float64": 1e-250}
 
@@ -76,81 +78,87 @@ def logsumexp_gradient(operator, log_weights):
     return (out * soft.rest[:, None]).astype(operator.dtype)
 
 
-def mean_shift(operator, log_weights):
-    """Means of the rows of Z by the slopes of the kernel, shape (n, d), float64.
+def mean_shift(operator, log_weights, V=None):
+    """Means of the rows of V by the slopes of the kernel, shape (n, c), float64.
 
     In one pass where sums of slopes lose nothing to underflow, and else by softmax.
     """
-    leaf = _only_distance(operator, "row_mean_shift")
+    _only_distance(operator, "row_mean_shift")
     xp, matrix = operator.device.xp, operator.matrix_
-    rows = _dense(operator, matrix.X)
+    V, centre, rows = _shifted(operator, V)
     weights = xp.ones(operator.shape[1], operator.dtype)
     if log_weights is not None:
         top = float(log_weights.max())
         weights = xp.exp(xp.asarray(log_weights) - top).astype(operator.dtype)
-    out, total = _slope_means(operator, matrix.program.slopes, weights, None)
+    out, total = _slope_means(operator, V, matrix.program.slopes, weights, None)
     safe = abs(total) > UNDERFLOW[operator.dtype.name]
     if not getattr(operator.kernel, "is_compact", False) and not bool(safe.all()):
         rest = xp.flatnonzero(~safe)
         few = operator.with_rows(matrix.X.some(rest))
         soft = Softmax(few, log_weights)
         out[rest], total[rest] = _slope_means(
-            few, matrix.program.softmax_slopes, soft.weights, soft.given
+            few, V, matrix.program.softmax_slopes, soft.weights, soft.given
         )
-    centre = 0.0 if matrix.Z.centre is None else matrix.Z.centre
-    moves = (total != 0) & xp.isfinite(leaf * total)
+    moves = (total != 0) & xp.isfinite(total)
     with np.errstate(divide="ignore", invalid="ignore"):
         return xp.where(moves[:, None], out / total[:, None] + centre, rows)
 
 
-def _slope_means(operator, slopes, weights, given):
-    """Sums of the centred rows of Z by the slopes, and of the slopes; float64."""
+def _shifted(operator, V):
+    """V less its centre, the centre, and what stands for rows without slopes."""
     xp, matrix = operator.device.xp, operator.matrix_
-    Z = _dense(operator, matrix.Z)
-    if matrix.Z.centre is not None:
-        Z = Z - matrix.Z.centre
-    columns = xp.concatenate([Z, xp.ones_like(Z[:, :1])], axis=1)
+    if V is not None:
+        V = V.astype(np.float64)
+        centre = V.mean(axis=0)
+        return V - centre, centre, xp.nan
+    Z, rows = _dense(operator, matrix.Z), _dense(operator, matrix.X)
+    centre = 0.0 if matrix.Z.centre is None else matrix.Z.centre
+    return Z - centre, centre, rows
+
+
+def _slope_means(operator, V, slopes, weights, given):
+    """Sums of the rows of V by the slopes, and of the slopes; float64."""
+    xp, matrix = operator.device.xp, operator.matrix_
+    columns = xp.concatenate([V, xp.ones_like(V[:, :1])], axis=1)
     S = matrix.with_formula(slopes[0][1], given=given)
     product = S.matmat((weights[:, None] * columns).astype(operator.dtype))
     product = product.astype(np.float64)
     return product[:, :-1], product[:, -1]
 
 
-def logsumexp_hessian(operator, log_weights, n_columns=512):
-    """Second derivatives of `row_logsumexp`, shape (n, d, d), float64."""
+def logsumexp_hessian(operator, log_weights):
+    """Second derivatives of `row_logsumexp`, shape (n, d, d), float64.
+
+    Row by row, from differences, of the points that count there.
+    """
     leaf = _only_distance(operator, "row_logsumexp_hessian")
     xp, matrix = operator.device.xp, operator.matrix_
     soft, program = Softmax(operator, log_weights), matrix.program
     X, Z = (_dense(operator, side) for side in (matrix.X, matrix.Z))
-    if matrix.Z.centre is not None:
-        X, Z = X - matrix.Z.centre, Z - matrix.Z.centre
-    n, d = X.shape
-    weights = soft.weights[:, None]
-
-    def sums(of, columns):
-        S = matrix.with_formula(of[0][1], given=soft.given)
-        product = S.matmat((weights * columns).astype(operator.dtype))
-        return product.astype(np.float64) * soft.rest[:, None]
-
-    ones = xp.ones_like(Z[:, :1])
-    first = sums(program.softmax_slopes, xp.concatenate([Z, ones], axis=1))
-    bends = sums(program.softmax_bends, xp.concatenate([Z, ones], axis=1))
-    # Of all products of two columns, some at a time.
-    a, b = (xp.asarray(i) for i in np.triu_indices(d))
-    squares = xp.empty((n, d, d))
-    for i in range(0, len(a), n_columns):
-        p, q = a[i : i + n_columns], b[i : i + n_columns]
-        part = sums(program.softmax_bends, Z[:, p] * Z[:, q])
-        squares[:, p, q] = part
-        squares[:, q, p] = part
-    middle, total = bends[:, :-1, None], bends[:, -1, None, None]
-    cross = X[:, :, None] * middle.transpose(0, 2, 1)
-    squares += total * X[:, :, None] * X[:, None, :] - cross - cross.transpose(0, 2, 1)
-    slope = 2.0 * leaf * (X * first[:, -1:] - first[:, :-1])
-    leaf = xp.broadcast_to(xp.asarray(leaf), d)
-    squares *= 4.0 * leaf[:, None] * leaf
-    squares += 2.0 * xp.diag(leaf) * first[:, -1, None, None]
-    return squares - slope[:, :, None] * slope[:, None, :]
+    (n, m), d = operator.shape, X.shape[1]
+    leaf = xp.broadcast_to(xp.asarray(leaf, dtype=np.float64), (d,))
+    out, height = xp.empty((n, d, d)), max(1, DENSE_ENTRIES // m)
+    matrices = [
+        matrix.with_formula(of[0][1], given=soft.given)
+        for of in (program.softmax_slopes, program.softmax_bends)
+    ]
+    for a in range(0, n, height):
+        b = min(a + height, n)
+        slopes, bends = (
+            part.tile(a, b, 0, m).astype(np.float64)
+            * soft.weights
+            * soft.rest[a:b, None]
+            for part in matrices
+        )
+        for i in range(a, b):
+            s, t = slopes[i - a], bends[i - a]
+            size = xp.maximum(abs(s), abs(t))
+            near = xp.flatnonzero(size > NEGLIGIBLE * size.max())
+            away = (X[i] - Z[near]) * leaf
+            slope = 2.0 * (s[near] @ away)
+            out[i] = 4.0 * (away.T * t[near]) @ away - slope[:, None] * slope
+            out[i] += 2.0 * xp.diag(leaf) * s.sum()
+    return out
 
 
 def _only_distance(operator, name):

@@ -178,7 +178,7 @@ class Reductions:
         return logsumexp_gradient(self, self._log_weights(log_weights))
 
     @on_device
-    def row_mean_shift(self, log_weights=None):
+    def row_mean_shift(self, log_weights=None, V=None):
         """Where mean shift takes the rows of X: nearer to a mode of the row sums.
 
         Means of the rows of Z, each weighted by ``exp(log_weights)`` and minus the
@@ -189,11 +189,15 @@ class Reductions:
         ----------
         log_weights : array of shape (n_cols,), default=None
             -inf leaves a column out.
+        V : array of shape (n_cols, c), default=None
+            Rows whose means are taken in the place of those of Z, such as the rows of
+            which Z is a projection.
 
         Returns
         -------
-        array of shape (n_rows, n_features), float64
-            A row that no slope moves, beyond the end of a compact kernel, stays.
+        array of shape (n_rows, n_features) or (n_rows, c), float64
+            A row that no slope moves, beyond the end of a compact kernel, stays; with
+            V it is NaN.
 
         Raises
         ------
@@ -209,7 +213,10 @@ class Reductions:
         >>> KernelOperator(RBF(1.0), [[0.4]], Z).row_mean_shift().round(3)
         array([[0.475]])
         """
-        return mean_shift(self, self._log_weights(log_weights))
+        if V is not None:
+            V = self.device.xp.asarray(V)
+            V = self._real("V", V, self.shape[1], V.shape[1] if V.ndim == 2 else "c")
+        return mean_shift(self, self._log_weights(log_weights), V)
 
     @on_device
     def row_logsumexp_hessian(self, log_weights=None):

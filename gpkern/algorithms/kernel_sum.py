@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,13 @@ class KernelSum:
     def _powered(self):
         return self.kernel if self.power == 1.0 else self.kernel**self.power
 
+    @cached_property
+    def _prepared(self):
+        """Of one row: the points are read and scaled once for all calls."""
+        return make_operator(self._powered, self.points[:1], self.points, self.device)
+
     def _operator(self, X):
-        return make_operator(self._powered, X, self.points, self.device)
+        return self._prepared.with_rows(X)
 
     def log(self, X):
         """Of rows on the device, shape (m,), float64; -inf beyond compact kernels."""
@@ -91,6 +97,23 @@ class KernelSum:
         sums = operator.row_sum(weights).astype(np.float64)[:, None]
         slopes = operator.row_gradient(weights).astype(np.float64)
         return self.device.xp.where(sums > 0, slopes / abs(sums + (sums <= 0)), 0.0)
+
+    def shift(self, X, V=None):
+        """Where a step of mean shift goes, shape (m, d), float64; see the operator."""
+        return self._operator(X).row_mean_shift(self._log_weights, V)
+
+    def hessian(self, X):
+        """Second derivatives of `log`, shape (m, d, d), float64."""
+        return self._operator(X).row_logsumexp_hessian(self._log_weights)
+
+    @property
+    def is_smooth(self):
+        """Whether `hessian` exists everywhere."""
+        return self.kernel.is_smooth
+
+    def exact(self):
+        """The same in float64."""
+        return replace(self, points=self.points.astype(np.float64))
 
     def effective_number(self, log):
         """How many terms make up a sum: ``(sum v)^2 / sum v^2`` of them.

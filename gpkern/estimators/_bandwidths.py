@@ -39,7 +39,8 @@ def resolve_bandwidth(estimator, kernel, X, weights, device, rng):
         )
     if len(X) < 2:
         raise ValueError(
-            f"bandwidth={given!r} needs at least two distinct rows: set a number"
+            f"bandwidth={given!r} needs at least two distinct rows, and X has "
+            f"n_samples={len(X)} of them: set a number"
         )
     n = 1.0 / float((weights**2).sum())
     if given == "normal_reference":

@@ -364,6 +364,18 @@ or str, default=1.0
         own = self.kernel_.log_integral(d) + scale
         return own + self._whitening.log_determinant(d)
 
+    def _field(self, device):
+        """What mode finding climbs, on a device; see `_density_field.field_of`."""
+        if self.metric not in EUCLIDEAN:
+            raise ValueError(f"modes need metric='euclidean', not {self.metric!r}")
+        xp = device.xp
+        points, shares = (
+            xp.asarray(device.put(to_numpy_or_cupy(a)))
+            for a in (self._points, self._shares)
+        )
+        sums = KernelSum(self.kernel_, points, shares, device)
+        return sums, self._whitening, self._log_integral
+
     def _of_rows(self):
         return to_numpy_or_cupy(self._place), to_numpy_or_cupy(self._own)
 

@@ -12,6 +12,7 @@ from scipy import special
 
 from . import expr as ex
 from .base import FormulaKernel
+from .pair import Pair
 
 
 class DensityKernel(FormulaKernel):
@@ -30,12 +31,14 @@ class DensityKernel(FormulaKernel):
     ----------
     is_compact : bool
         Whether the kernel is 0 beyond a distance of 1.
+    is_smooth : bool
+        Whether it has second derivatives everywhere.
     is_tame : bool
         Whether minus its logarithm is a concave function of the squared distance, on
         which the bounds of mode finding rest.
     """
 
-    is_compact, is_tame = False, True
+    is_compact, is_smooth, is_tame = False, True, True
 
     def __init__(self, length_scale=1.0, length_scale_bounds=(1e-5, 1e5)):
         self.length_scale = length_scale
@@ -48,6 +51,10 @@ class DensityKernel(FormulaKernel):
     def profile(self, r, pair):
         """Expression of the kernel in the squared distance ``r = u^2``."""
         raise NotImplementedError
+
+    def of_columns(self, d):
+        """The kernel that has the same profile on any rows as this one has on d."""
+        return self
 
     def log_integral(self, d):
         """Logarithm of the integral over d dimensions, for a length scale of 1."""
@@ -117,6 +124,11 @@ class GeneralizedGaussian(DensityKernel):
         self.length_scale_bounds = length_scale_bounds
 
     @property
+    def is_smooth(self):
+        """Whether it is where two rows meet."""
+        return self.power >= 2.0
+
+    @property
     def is_tame(self):
         """Whether the bounds of mode finding hold."""
         return self.power <= 2.0
@@ -140,6 +152,8 @@ class GeneralizedGaussian(DensityKernel):
 
 class Exponential(DensityKernel):
     """``exp(-u)``."""
+
+    is_smooth = False
 
     def profile(self, r, pair):
         """See `DensityKernel`."""
@@ -218,19 +232,32 @@ class StudentT(DensityKernel):
         Bandwidth, in the units of the data.
     nu : float, default=3.0
         Degrees of freedom: the smaller, the longer the tails.
+    n_columns : int, default=None
+        What stands for d in the exponent; None is the columns of the data.
     length_scale_bounds : pair of floats or "fixed", default=(1e-5, 1e5)
         Bounds of the hyperparameter.
     """
 
-    def __init__(self, length_scale=1.0, nu=3.0, length_scale_bounds=(1e-5, 1e5)):
+    def __init__(
+        self,
+        length_scale=1.0,
+        nu=3.0,
+        n_columns=None,
+        length_scale_bounds=(1e-5, 1e5),
+    ):
         self.length_scale = length_scale
         self.nu = nu
+        self.n_columns = n_columns
         self.length_scale_bounds = length_scale_bounds
 
     def profile(self, r, pair):
         """See `DensityKernel`."""
-        nu, d = pair.number("nu", positive=True), pair.n_features or 1
-        return (1.0 + r / nu) ** (-0.5 * (nu + d))
+        nu, d = pair.number("nu", positive=True), self.n_columns or pair.n_features
+        return (1.0 + r / nu) ** (-0.5 * (nu + (d or 1)))
+
+    def of_columns(self, d):
+        """See `DensityKernel`."""
+        return type(self)(**(self.get_params() | {"n_columns": d}))
 
     def log_integral(self, d):
         """See `DensityKernel`."""
@@ -251,13 +278,17 @@ class Cauchy(DensityKernel):
         """See `DensityKernel`."""
         return (1.0 + r) ** (-0.5 * (1.0 + (pair.n_features or 1)))
 
+    def of_columns(self, d):
+        """See `DensityKernel`."""
+        return StudentT(self.length_scale, 1.0, d)
+
     log_integral, radii = StudentT.log_integral, StudentT.radii
 
 
 class Epanechnikov(DensityKernel):
     """``1 - u^2`` up to u = 1."""
 
-    is_compact, is_tame, degree = True, False, 1
+    is_compact, is_smooth, is_tame, degree = True, False, False, 1
 
     def profile(self, r, pair):
         """See `DensityKernel`."""
@@ -292,7 +323,7 @@ class Triweight(Epanechnikov):
 class Tophat(DensityKernel):
     """1 up to u = 1, which itself is outside."""
 
-    is_compact, is_tame = True, False
+    is_compact, is_smooth, is_tame = True, False, False
 
     def profile(self, r, pair):
         """See `DensityKernel`."""
@@ -310,7 +341,7 @@ class Tophat(DensityKernel):
 class Linear(DensityKernel):
     """``1 - u`` up to u = 1."""
 
-    is_compact, is_tame = True, False
+    is_compact, is_smooth, is_tame = True, False, False
 
     def profile(self, r, pair):
         """See `DensityKernel`."""
@@ -328,7 +359,7 @@ class Linear(DensityKernel):
 class Cosine(DensityKernel):
     """``cos(pi u / 2)`` up to u = 1."""
 
-    is_compact, is_tame = True, False
+    is_compact, is_smooth, is_tame = True, False, False
 
     def profile(self, r, pair):
         """See `DensityKernel`."""
@@ -351,6 +382,33 @@ class Cosine(DensityKernel):
             return np.sin(room) / room
 
         return _accepted(lambda n: rng.beta(d, 2.0, n), share, size, rng)
+
+
+class Nearest(FormulaKernel):
+    """The largest value of a kernel within a ball about the left row.
+
+    Parameters
+    ----------
+    kernel : DensityKernel
+    reach : float
+        Radius of the ball, in the units of the rows.
+    """
+
+    def __init__(self, kernel, reach):
+        self.kernel = kernel
+        self.reach = reach
+
+    @property
+    def is_compact(self):
+        """Of the kernel."""
+        return self.kernel.is_compact
+
+    def formula(self, pair):
+        """Expression of the kernel over a `Pair`."""
+        inner = Pair(self.kernel, f"{pair.prefix}kernel__", pair.n_features)
+        apart = _positive(ex.sqrt(pair.sqdist()) - pair.hyper("reach"))
+        scale = inner.number("length_scale", positive=True)
+        return self.kernel.profile((apart / scale) ** 2, inner)
 
 
 def _inside(x):

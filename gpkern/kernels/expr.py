@@ -84,6 +84,9 @@ def _partials(node):
         case "mul":
             return a[1], a[0]
         case "pow":
+            exponent = uniform_value(a[1])
+            if 0.0 < exponent < 1.0:  # as of a root, below
+                return a[1] * guarded_ratio(node, a[0]), node * log(a[0])
             return a[1] * power(a[0], a[1] - 1.0), node * log(a[0])
         case "exp":
             return (node,)

@@ -1,0 +1,96 @@
+"""Bounds above all values of a density: certificates for modes that were found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..kernels.density import Nearest
+from ..operator import make_operator
+
+# Boxes that may be open at a time, and how often they are halved.
+MOST_BOXES, MOST_HALVINGS = 20_000, 40
+# What rounding may add to a log density.
+SLACK = 1e-9
+
+
+def upper_bound(field, found, tolerance, n_components=2):
+    """A number that the logarithm of the sum of kernels exceeds nowhere.
+
+    The smaller of two: the root of the mean density at the points (Cauchy-Schwarz, of
+    positive definite kernels, as all are that have tails), and the largest density of
+    the points' projection on their principal axes, by branch and bound: an orthonormal
+    projection brings no two rows further apart.
+
+    Parameters
+    ----------
+    field : KernelSum
+        In float64.
+    found : float
+        Log of the sum at a mode: there is no use in a bound below.
+    tolerance : float
+        Up to which the search goes on, in nats.
+    n_components : int
+
+    Returns
+    -------
+    float
+    """
+    xp = field.device.xp
+    bound = 0.0  # a kernel is at most 1, and weights have sum 1
+    if not field.kernel.is_compact:
+        at_points = xp.where(field.weights > 0, field.log(field.points), -np.inf)
+        top = float(at_points.max())
+        mean = float((field.weights * xp.exp(at_points - top)).sum())
+        bound = min(bound, 0.5 * (top + np.log(mean)))
+    return min(bound, _projected(field, found, tolerance, n_components)) + SLACK
+
+
+def _projected(field, found, tolerance, n_components):
+    """Upper bound of the projected density, by halving boxes."""
+    xp, d = field.device.xp, field.points.shape[1]
+    points, m = field.points.astype(np.float64), min(n_components, d)
+    if m < d:
+        centred = points - field.weights @ points
+        axes = xp.linalg.eigh((centred.T * field.weights) @ centred)[1][:, -m:]
+        points = centred @ axes
+    small = replace(field, points=points, kernel=field.kernel.of_columns(d))
+    low, high = points.min(axis=0), points.max(axis=0)
+    # Modes of kernels that fall with the distance lie among the rows.
+    counts = xp.maximum(1, xp.ceil(high - low)).astype(int)
+    while float(counts.prod()) > MOST_BOXES:
+        counts = xp.maximum(1, counts // 2)
+    sides = (high - low) / counts
+    grids = [low[k] + sides[k] * (xp.arange(int(counts[k])) + 0.5) for k in range(m)]
+    boxes = xp.stack([g.ravel() for g in xp.meshgrid(*grids, indexing="ij")], axis=1)
+    best, lost = found, -np.inf
+    for _ in range(MOST_HALVINGS):
+        bounds = _of_boxes(small, boxes, sides)
+        best = max(best, float(small.log(boxes[xp.argsort(-bounds)[:256]]).max()))
+        keep = bounds > best + tolerance
+        lost = max(lost, float(xp.where(keep, -np.inf, bounds).max()))
+        boxes, bounds = boxes[keep], bounds[keep]
+        if not len(boxes) or len(boxes) * 2**m > MOST_BOXES:
+            break
+        sides = 0.5 * sides
+        corners = xp.stack(
+            [
+                c.ravel()
+                for c in xp.meshgrid(*[xp.array([-0.5, 0.5])] * m, indexing="ij")
+            ],
+            axis=1,
+        )
+        boxes = (boxes[:, None, :] + corners * sides).reshape(-1, m)
+    rest = float(bounds.max()) if len(boxes) else -np.inf
+    return max(best, lost, rest)
+
+
+def _of_boxes(small, boxes, sides):
+    """Upper bounds of the density within boxes, by the balls around them."""
+    xp = small.device.xp
+    reach = 0.5 * float(xp.sqrt((sides**2).sum()))
+    kernel = Nearest(small.kernel, reach)
+    operator = make_operator(kernel, boxes, small.points, small.device)
+    with np.errstate(divide="ignore"):
+        return xp.log(operator.row_sum(small.weights).astype(np.float64))

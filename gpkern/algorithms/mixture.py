@@ -1,0 +1,117 @@
+"""Normal mixtures, as sums that rows climb like those of kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+
+@dataclass(frozen=True)
+class MixtureField:
+    """``log sum_k w_k N(x; m_k, S_k)`` and its derivatives, on the host.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (k,)
+    points : ndarray of shape (k, d)
+        The means.
+    precisions : ndarray of shape (k, d, d)
+    device : Device
+    """
+
+    weights: Any
+    points: Any
+    precisions: Any
+    device: Any
+
+    is_smooth = True
+
+    def _terms(self, X):
+        """Logs of the terms (m, k), and ``S_k^-1 (m_k - x)``, shape (m, k, d)."""
+        away = self.points - X[:, None, :]
+        pulls = np.einsum("kab,mkb->mka", self.precisions, away)
+        logs = np.linalg.slogdet(self.precisions)[1]
+        d = X.shape[1]
+        with np.errstate(divide="ignore"):
+            own = np.log(self.weights) + 0.5 * logs - 0.5 * d * np.log(2.0 * np.pi)
+        return own - 0.5 * (away * pulls).sum(axis=2), pulls
+
+    def _shares(self, X):
+        logs, pulls = self._terms(X)
+        return special.softmax(logs, axis=1), pulls
+
+    def log(self, X):
+        """Shape (m,)."""
+        return special.logsumexp(self._terms(X)[0], axis=1)
+
+    def gradient(self, X):
+        """Shape (m, d)."""
+        shares, pulls = self._shares(X)
+        return np.einsum("mk,mka->ma", shares, pulls)
+
+    def shift(self, X):
+        """The fixed-point step of Carreira-Perpinan (2000), shape (m, d)."""
+        shares, _ = self._shares(X)
+        left = np.einsum("mk,kab->mab", shares, self.precisions)
+        right = np.einsum("mk,kab,kb->ma", shares, self.precisions, self.points)
+        return np.linalg.solve(left, right[:, :, None])[:, :, 0]
+
+    def hessian(self, X):
+        """Shape (m, d, d)."""
+        shares, pulls = self._shares(X)
+        slope = np.einsum("mk,mka->ma", shares, pulls)
+        out = np.einsum("mk,mka,mkb->mab", shares, pulls, pulls)
+        out -= np.einsum("mk,kab->mab", shares, self.precisions)
+        return out - slope[:, :, None] * slope[:, None, :]
+
+    def exact(self):
+        """Itself: all is in float64."""
+        return self
+
+    def bound(self):
+        """What the sum exceeds nowhere: the terms at their own means."""
+        logs = np.linalg.slogdet(self.precisions)[1]
+        d = self.points.shape[1]
+        with np.errstate(divide="ignore"):
+            own = np.log(self.weights) + 0.5 * logs - 0.5 * d * np.log(2.0 * np.pi)
+        return float(special.logsumexp(own))
+
+
+def mixture_field(mixture, whitening, device):
+    """`MixtureField` of a fitted scikit-learn mixture, in whitened coordinates.
+
+    Parameters
+    ----------
+    mixture : GaussianMixture or BayesianGaussianMixture
+    whitening : Whitening
+    device : Device
+        The CPU.
+    """
+    d = mixture.means_.shape[1]
+    P = np.asarray(mixture.precisions_, dtype=np.float64)
+    count = len(mixture.weights_)
+    P = {
+        "full": lambda: P,
+        "tied": lambda: np.broadcast_to(P, (count, d, d)),
+        "diag": lambda: P[:, :, None] * np.eye(d),
+        "spherical": lambda: P[:, None, None] * np.eye(d),
+    }[mixture.covariance_type]()
+    factor = np.asarray(whitening.factor)
+    factor = factor if factor.ndim == 2 else np.diag(np.broadcast_to(factor, d))
+    means = whitening.into(np.asarray(mixture.means_, dtype=np.float64), np)
+    return MixtureField(mixture.weights_, means, factor.T @ P @ factor, device)
+
+
+def pooled_covariance(mixture):
+    """Mean covariance matrix of the terms, of which a bandwidth is made."""
+    d = mixture.means_.shape[1]
+    C, w = np.asarray(mixture.covariances_), mixture.weights_
+    return {
+        "full": lambda: np.einsum("k,kab->ab", w, C),
+        "tied": lambda: C,
+        "diag": lambda: np.diag(w @ C),
+        "spherical": lambda: float(w @ C) * np.eye(d),
+    }[mixture.covariance_type]()

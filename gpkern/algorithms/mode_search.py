@@ -1,0 +1,130 @@
+"""The whole way to the modes of a density: start, climb, polish, merge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial.distance import cdist
+
+from .mean_shift import ascend
+from .modes import merged, passes, polish, seeds_of
+from .projections import project_and_lift
+
+# Columns above which the search is by projections, and rows that all are seeds.
+MANY_COLUMNS, ALL_ROWS, SEEDS = 64, 1000, 200
+# Nodes of a grid, and how far apart they are at best, in bandwidths.
+MOST_NODES, SPACING = 50_000, 0.5
+
+
+@dataclass
+class FoundModes:
+    """Modes, the densest first, those that were merged among them.
+
+    Attributes
+    ----------
+    points : ndarray of shape (k, d)
+        In units of the bandwidth.
+    values : ndarray of shape (k,)
+        Log of the field.
+    persistence : ndarray of shape (k,)
+    label : ndarray of int, shape (k,)
+        Number among the kept ones of what each was merged into.
+    kept : ndarray of int
+    n_evaluations : int
+    """
+
+    points: Any
+    values: Any
+    persistence: Any
+    label: Any
+    kept: Any
+    n_evaluations: int
+
+
+@dataclass(frozen=True)
+class ModeSearch:
+    """How modes are found.
+
+    Attributes
+    ----------
+    strategy : {"auto", "full", "project", "grid"}
+    n_seeds : int or None
+    n_projections, n_components : int
+    persistence : float
+        Modes that lose no more on the way to a denser one are merged.
+    """
+
+    strategy: str
+    n_seeds: int | None
+    n_projections: int
+    n_components: int
+    persistence: float
+
+    def run(self, field, rng):
+        """`FoundModes` of a field."""
+        starts, count = self._starts(field, rng)
+        run = ascend(field, starts)
+        exact = field.exact()
+        values = field.device.get(exact.log(run.ends))
+        ends = field.device.get(run.ends)
+        first, _ = merged(ends, values)
+        points, values, more = polish(exact, field.device.xp.asarray(ends[first]))
+        points, values = field.device.get(points), field.device.get(values)
+        kept, _ = merged(points, values)
+        points, values = points[kept], values[kept]
+        persistence, parent = passes(field, points, values)
+        count += run.n_evaluations + more + len(ends)
+        stands = persistence > self.persistence
+        stands[0] = True
+        label = np.cumsum(stands) - 1
+        for k in range(len(points)):  # a parent is denser, so that it comes first
+            if not stands[k]:
+                label[k] = label[parent[k]]
+        return FoundModes(
+            points, values, persistence, label, np.flatnonzero(stands), count
+        )
+
+    def _starts(self, field, rng):
+        n, d = field.points.shape
+        count = self.n_seeds or (n if n <= ALL_ROWS else SEEDS)
+        strategy = self.strategy
+        if strategy == "auto":
+            strategy = "project" if d > MANY_COLUMNS else "full"
+        if strategy == "grid":
+            if d > 3:
+                raise ValueError(
+                    f"strategy='grid' is for up to 3 columns, X has {d}: use 'full'"
+                )
+            return _grid_maxima(field), 0
+        if strategy == "project" and hasattr(field, "kernel") and d > self.n_components:
+            return project_and_lift(
+                field, self.n_components, self.n_projections, count, rng
+            )
+        return seeds_of(field, count, rng), 0
+
+
+def _grid_maxima(field):
+    """Nodes of a grid that are denser than those around them."""
+    xp, device = field.device.xp, field.device
+    low = device.get(field.points.min(axis=0)).astype(np.float64)
+    high = device.get(field.points.max(axis=0)).astype(np.float64)
+    d, spacing = len(low), SPACING
+    while np.prod(np.ceil((high - low) / spacing) + 1.0) > MOST_NODES:
+        spacing *= 1.1
+    axes = [np.arange(a, b + spacing, spacing) for a, b in zip(low, high, strict=True)]
+    nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    values = device.get(field.log(xp.asarray(nodes.reshape(-1, d))))
+    values = values.reshape(nodes.shape[:-1])
+    top = (values == ndimage.maximum_filter(values, 3)) & (values > -np.inf)
+    return xp.asarray(nodes[top])
+
+
+def nearest_mode(ends, points, label):
+    """Label of the nearest mode of each end."""
+    out = np.empty(len(ends), int)
+    for a in range(0, len(ends), 4096):
+        out[a : a + 4096] = label[cdist(ends[a : a + 4096], points).argmin(axis=1)]
+    return out

@@ -1,0 +1,308 @@
+"""`KDEModeFinder`: the modes of a density, and the rows that belong to each."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClusterMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import NotFittedError, check_is_fitted
+
+from ..algorithms.bounds import upper_bound
+from ..algorithms.mean_shift import ascend
+from ..algorithms.mode_search import ModeSearch, nearest_mode
+from ..kernels.density import DENSITY_KERNELS, DensityKernel
+from ._bandwidths import RULES
+from ._density_field import field_of
+from ._door import (
+    ArrayKind,
+    all_or_nothing,
+    check_fit_X,
+    check_predict_X,
+    choose_device,
+)
+from ._kernel_density import KernelDensity
+from ._thinning_rows import in_memory
+
+AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
+
+
+class KDEModeFinder(ClusterMixin, BaseEstimator):
+    """Modes of a density estimate or of a normal mixture, and a cluster for each.
+
+    Mean shift climbs from many rows at once; its ends are polished by Newton's method,
+    proved to be modes by their second derivatives, and merged where the density hardly
+    falls between them. In many columns the search goes by random projections. A bound
+    says how much denser an unseen mode could be.
+
+    Parameters
+    ----------
+    kde : None, float, array-like, str, KernelDensity or fitted mixture, default=None
+        The density: a bandwidth of `KernelDensity`, one of these (a clone is fitted),
+        or a fitted `KernelDensity`, `~sklearn.mixture.GaussianMixture` or
+        `~sklearn.mixture.BayesianGaussianMixture`, as it is within a
+        `~sklearn.frozen.FrozenEstimator`. None is the bandwidth "silverman".
+    kernel : str or DensityKernel, default="gaussian"
+        Of the density, where `kde` is a bandwidth; see `KernelDensity`. For kernels
+        that end ("tophat", "epanechnikov", ...) the search is heuristic in any number
+        of columns: the box kernel's densest place is hard to find (Luo et al. 2023).
+    strategy : {"auto", "full", "project", "grid"}, default="auto"
+        "full" climbs in all columns; "project" searches `n_projections` random
+        projections and lifts what it finds; "grid", of up to three columns, starts at
+        the local maxima of a grid. "auto" is "project" above 64 columns.
+    n_projections : int, default=4
+        Of "project".
+    n_components : int, default=15
+        Columns of the projections.
+    n_seeds : int or "auto", default="auto"
+        Rows to start from: half are the densest that are apart, half drawn. "auto" is
+        all of up to 1,000 rows, else 200.
+    persistence : float, default=0.05
+        A mode is merged into a denser one where the density falls by no more than this
+        share on the way there.
+    assign : {"ascend", "nearest"}, default="ascend"
+        How rows get their labels: by the mode that they climb to, or the nearest one.
+    tolerance : float, default=0.01
+        Of `upper_bound_`, in nats: up to which the search for it goes on.
+    device : {None, "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows the data.
+    random_state : int, RandomState or None, default=None
+        Seeds and projections.
+
+    Attributes
+    ----------
+    modes_ : ndarray of shape (n_modes, n_features)
+        The densest first.
+    mode_log_density_ : ndarray of shape (n_modes,)
+    mode_gradient_norm_ : ndarray of shape (n_modes,)
+        Norms of the gradient of the log density: what is left of it by rounding.
+    mode_hessian_eigvals_ : ndarray of shape (n_modes, n_features)
+        Of the second derivatives of the log density, ascending; all are negative. NaN
+        for kernels that are not smooth.
+    persistence_ : ndarray of shape (n_modes,)
+        Share of the density that is lost on the way to a denser mode; 1 for the first.
+    labels_ : ndarray of int, shape (n_samples,)
+        Mode of each row, computed when it is first asked for.
+    basin_weight_ : ndarray of shape (n_modes,)
+        Share of the rows, by weight, that belong to each mode; see `labels_`.
+    upper_bound_ : float
+        The log density is nowhere larger; certified.
+    certified_gap_ : float
+        `upper_bound_` less the largest `mode_log_density_`.
+    n_evals_ : int
+        Rows at which sums over all rows were taken to find the modes.
+    kde_ : estimator
+        The density.
+    n_features_in_ : int
+
+    References
+    ----------
+    Lee, Li & Luo (2021), Dimensionality reduction for kernel density mode finding; Luo
+    et al. (2023), Dimensionality reduction for general KDE mode finding;
+    Carreira-Perpinan (2000, 2007); Chazal et al. (2013), Persistence-based clustering.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from gpkern import KDEModeFinder
+    >>> X, y = make_blobs(600, centers=[[0, 0], [6, 0], [0, 6]], random_state=0)
+    >>> finder = KDEModeFinder(random_state=0).fit(X)
+    >>> finder.modes_.round(0) + 0.0
+    array([[0., 6.],
+           [0., 0.],
+           [6., 0.]])
+    >>> finder.predict([[5.0, 1.0]])
+    array([2])
+    """
+
+    _parameter_constraints = {
+        "kde": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions(set(RULES)),
+            HasMethods("score_samples"),
+            "array-like",
+            None,
+        ],
+        "kernel": [StrOptions(set(DENSITY_KERNELS)), DensityKernel],
+        "strategy": [StrOptions({"auto", "full", "project", "grid"})],
+        "n_projections": [AT_LEAST_ONE],
+        "n_components": [AT_LEAST_ONE],
+        "n_seeds": [AT_LEAST_ONE, StrOptions({"auto"})],
+        "persistence": [Interval(Real, 0, 1, closed="left")],
+        "assign": [StrOptions({"ascend", "nearest"})],
+        "tolerance": [Interval(Real, 0, None, closed="neither")],
+        "device": [str, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        kde=None,
+        *,
+        kernel="gaussian",
+        strategy="auto",
+        n_projections=4,
+        n_components=15,
+        n_seeds="auto",
+        persistence=0.05,
+        assign="ascend",
+        tolerance=0.01,
+        device=None,
+        random_state=None,
+    ):
+        self.kde = kde
+        self.kernel = kernel
+        self.strategy = strategy
+        self.n_projections = n_projections
+        self.n_components = n_components
+        self.n_seeds = n_seeds
+        self.persistence = persistence
+        self.assign = assign
+        self.tolerance = tolerance
+        self.device = device
+        self.random_state = random_state
+
+    @all_or_nothing
+    def fit(self, X, y=None, sample_weight=None):
+        """Find the modes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The sample; where `kde` is fitted already, rows to be labelled.
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), default=None
+            Of the sample.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        kind = ArrayKind(X)
+        X = in_memory(check_fit_X(self, X, sparse_ok=False))
+        self.kde_ = self._density(X, sample_weight)
+        device = choose_device(self.device, X)
+        field, whitening, log_unit = field_of(self.kde_, X, device)
+        search = ModeSearch(
+            self.strategy,
+            None if self.n_seeds == "auto" else self.n_seeds,
+            self.n_projections,
+            self.n_components,
+            self.persistence,
+        )
+        found = search.run(field, check_random_state(self.random_state))
+        self._store(found, field, whitening, log_unit, kind)
+        self._rows, self._row_weights = kind.out(device.put(X)), sample_weight
+        self._labels = None
+        return self
+
+    def predict(self, X):
+        """The mode that each row belongs to.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+
+        Returns
+        -------
+        ndarray of int, shape (n_queries,)
+            Numbers of the rows of `modes_`.
+        """
+        check_is_fitted(self)
+        kind = ArrayKind(X)
+        X = in_memory(check_predict_X(self, X, sparse_ok=False))
+        device = choose_device(self.device, X, predicting=True)
+        with device.here():
+            field, whitening, _ = field_of(self.kde_, X, device)
+            rows = whitening.into(device.xp.asarray(device.put(X)), device.xp)
+            if self.assign == "ascend":
+                run = ascend(field, rows)
+                ends, place = run.ends, run.place
+            else:
+                ends, place = rows, device.xp.arange(len(rows))
+            labels = nearest_mode(device.get(ends), self._all_modes, self._merged_into)
+            return kind.out(device.xp.asarray(labels)[place])
+
+    @property
+    def labels_(self):
+        """Mode of each row of the sample."""
+        check_is_fitted(self)
+        if self._labels is None:
+            self._labels = self.predict(self._rows)
+        return self._labels
+
+    @property
+    def basin_weight_(self):
+        """Share of the sample that belongs to each mode."""
+        labels = self.labels_
+        labels = np.asarray(labels.get() if hasattr(labels, "get") else labels)
+        weights = self._row_weights
+        weights = np.ones(len(labels)) if weights is None else np.asarray(weights)
+        counts = np.bincount(labels, weights, minlength=len(self.modes_))
+        return counts / counts.sum()
+
+    # ------------------------------------------------------------------ inside
+
+    def _density(self, X, sample_weight):
+        """The density, fitted."""
+        given = self.kde
+        if isinstance(given, FrozenEstimator):
+            given = given.estimator
+            try:
+                check_is_fitted(given)
+            except NotFittedError:
+                raise ValueError(
+                    "kde is a FrozenEstimator that is not fitted"
+                ) from None
+            return self._checked(given, X)
+        if not hasattr(given, "score_samples"):
+            bandwidth = "silverman" if given is None else given
+            given = KernelDensity(
+                bandwidth=bandwidth, kernel=self.kernel, device=self.device
+            )
+            return given.fit(X, sample_weight=sample_weight)
+        if isinstance(given, KernelDensity):
+            return clone(given).fit(X, sample_weight=sample_weight)
+        return self._checked(given, X)
+
+    def _checked(self, density, X):
+        """A density that must be fitted already."""
+        try:
+            check_is_fitted(density)
+        except NotFittedError:
+            raise ValueError(
+                f"kde={type(density).__name__} is not fitted: fit it first, and pass "
+                "FrozenEstimator(kde), of sklearn.frozen, which clones keep as it is"
+            ) from None
+        if density.n_features_in_ != X.shape[1]:
+            raise ValueError(
+                f"X has {X.shape[1]} columns, kde was fitted on "
+                f"{density.n_features_in_}"
+            )
+        return density
+
+    def _store(self, found, field, whitening, log_unit, kind):
+        xp, device = field.device.xp, field.device
+        kept, points = found.kept, xp.asarray(found.points)
+        slopes = whitening.gradient_back(field.exact().gradient(points[kept]), xp)
+        self.modes_ = kind.out(whitening.back(points[kept], xp))
+        self.mode_log_density_ = found.values[kept] - log_unit
+        self.mode_gradient_norm_ = device.get(xp.sqrt((slopes**2).sum(axis=1)))
+        bends = np.full((len(kept), points.shape[1]), np.nan)
+        if field.is_smooth:
+            H = whitening.hessian_back(field.exact().hessian(points[kept]), xp)
+            bends = device.get(xp.linalg.eigvalsh(H))
+        self.mode_hessian_eigvals_ = bends
+        self.persistence_ = found.persistence[kept]
+        self._all_modes, self._merged_into = found.points, found.label
+        self.n_evals_ = found.n_evaluations
+        if hasattr(field, "bound"):
+            bound = field.bound()
+        else:
+            bound = upper_bound(field.exact(), float(found.values[0]), self.tolerance)
+        self.upper_bound_ = bound - log_unit
+        self.certified_gap_ = self.upper_bound_ - float(self.mode_log_density_[0])
