@@ -8,6 +8,7 @@ import numpy as np
 
 from ..kernels.density import Nearest
 from ..operator import make_operator
+from .linear import largest_axes
 
 # Boxes that may be open at a time, and how often they are halved.
 MOST_BOXES, MOST_HALVINGS = 20_000, 40
@@ -53,8 +54,8 @@ def _projected(field, found, tolerance, n_components):
     points, m = field.points.astype(np.float64), min(n_components, d)
     if m < d:
         centred = points - field.weights @ points
-        axes = xp.linalg.eigh((centred.T * field.weights) @ centred)[1][:, -m:]
-        points = centred @ axes
+        C = field.device.get((centred.T * field.weights) @ centred)
+        points = centred @ xp.asarray(largest_axes(C, m)[1])
     small = replace(field, points=points, kernel=field.kernel.of_columns(d))
     low, high = points.min(axis=0), points.max(axis=0)
     # Modes of kernels that fall with the distance lie among the rows.

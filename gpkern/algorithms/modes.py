@@ -7,6 +7,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import cdist
 
+from .linear import largest_axes
 from .mean_shift import ascend, newton
 
 # Ends that are nearer than this, in units of the bandwidth, are one mode.
@@ -75,11 +76,11 @@ def polish(field, starts):
         return run.ends, field.log(run.ends), run.n_evaluations
     points, values, count = _finished(field, starts)
     for _ in range(5):
-        bends, axes = xp.linalg.eigh(field.hessian(points))
-        saddle = xp.flatnonzero(bends[:, -1] > 1e-8)
+        bends, axes = _steepest(field.device.get(field.hessian(points)))
+        saddle = np.flatnonzero(bends > 1e-8)
         if not len(saddle):
             break
-        off = 0.2 * axes[saddle, :, -1]
+        off, saddle = xp.asarray(0.2 * axes[saddle]), xp.asarray(saddle)
         ways = [ascend(field, points[saddle] + s * off) for s in (1.0, -1.0)]
         both = [_finished(field, way.ends[way.place]) for way in ways]
         (one, logs, a), (two, other, b) = both
@@ -88,6 +89,15 @@ def polish(field, starts):
         values[saddle] = xp.where(better, other, logs)
         count += a + b + sum(way.n_evaluations for way in ways)
     return points, values, count
+
+
+def _steepest(curvatures):
+    """Largest eigenvalue of each matrix, and its vector."""
+    if curvatures.shape[1] <= NEWTON_COLUMNS:
+        values, axes = np.linalg.eigh(curvatures)
+        return values[:, -1], axes[:, :, -1]
+    pairs = [largest_axes(H, 1) for H in curvatures]
+    return np.concatenate([v for v, _ in pairs]), np.stack([a[:, 0] for _, a in pairs])
 
 
 def _finished(field, starts):
