@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .coresets import block, objective, without_worst
+from .coresets import objective, without_worst
 from .halving import halve_all, split
 
 
@@ -75,16 +75,13 @@ def thin(operator, splitter, order, size, mu, delta, random_state, unique=True):
     sets = [order]
     if rounds > 0:
         sets = split(splitter, order, rounds, delta, random_state)
-    candidates = np.unique(order) if unique else order
-    if len(candidates) < size:
-        candidates = np.arange(operator.shape[0])
-    candidates = standard(candidates, size)
     if unique:
         sets = [np.unique(s) for s in sets]
-    sets = [s for s in sets if len(s) >= size] + [candidates]
+    sets = [s for s in sets if len(s) >= size]
+    sets.append(standard_start(order, size, operator.shape[0], unique))
     best = min(sets, key=lambda rows: objective(operator, rows, mu))
     if len(best) > size:
-        best = best[without_worst(block(operator, best), mu[best], size)]
+        best = best[without_worst(operator, best, mu[best], size)]
     return best
 
 
@@ -92,3 +89,21 @@ def standard(order, size):
     """Every so manieth row, counted from the end: standard thinning."""
     steps = np.arange(size, 0, -1) * (len(order) / size)
     return order[np.maximum(np.ceil(len(order) - steps), 0).astype(int)]
+
+
+def standard_start(order, size, n, unique):
+    """`standard` of rows each as often as its weight has it, of n in all.
+
+    Where rows must not be chosen twice, copies make room for others, those in `order`
+    first.
+    """
+    found = standard(order, size)
+    if not unique:
+        return found
+    found = np.unique(found)
+    for others in (np.unique(order), np.arange(n)):
+        others = np.setdiff1d(others, found, assume_unique=True)
+        missing = min(size - len(found), len(others))
+        if missing:
+            found = np.append(found, standard(others, missing))
+    return np.sort(found)

@@ -14,6 +14,8 @@ from .halving import take_rows
 MOST_PASSES = 100
 # Rows of K that may be kept while rows are exchanged, in bytes.
 KEPT_BYTES = 1 << 28
+# Rows of K that are made at a time.
+AHEAD = 32
 
 
 @dataclass
@@ -29,6 +31,21 @@ class Coreset:
 
     rows: np.ndarray
     path: list = field(default_factory=list)
+
+
+def distance_of(squared):
+    """Root of a squared distance, which rounding may have left below 0.
+
+    Raises
+    ------
+    ValueError
+        When it is NaN or infinite.
+    """
+    if not np.isfinite(squared):
+        raise ValueError(
+            "kernel values overflow on this sample: scale X, or use a bounded kernel"
+        )
+    return float(np.sqrt(max(0.0, squared)))
 
 
 def objective(operator, rows, mu):
@@ -52,13 +69,15 @@ def block(operator, rows):
     return operator.device.get(own.to_dense()).astype(np.float64)
 
 
-def without_worst(K, mu, size):
-    """Which rows remain when the worst are taken out one by one.
+def without_worst(operator, rows, mu, size):
+    """Which of some rows remain when the worst are taken out one by one.
 
     Parameters
     ----------
-    K : ndarray of shape (k, k)
+    operator : KernelOperator
+    rows : ndarray of int, shape (k,)
     mu : ndarray of shape (k,)
+        Mean kernel value of each with the sample.
     size : int
 
     Returns
@@ -66,14 +85,19 @@ def without_worst(K, mu, size):
     ndarray of int
         Sorted places among the k.
     """
-    kept = np.ones(len(mu), bool)
-    sums, total, means = K.sum(axis=1), K.sum(), mu.sum()
+    get, kept = operator.device.get, np.ones(len(mu), bool)
+    own = operator.with_samples(take_rows(operator, rows))
+    dense = get(own.to_dense()) if 8 * len(rows) ** 2 <= KEPT_BYTES else None
+    diagonal, sums = (
+        get(a).astype(np.float64) for a in (own.diagonal(), own.row_sum())
+    )
+    total, means = sums.sum(), mu.sum()
     for k in range(len(mu) - 1, size - 1, -1):
-        left = (total - 2.0 * sums + np.diagonal(K)) / k**2 - 2.0 * (means - mu) / k
+        left = (total - 2.0 * sums + diagonal) / k**2 - 2.0 * (means - mu) / k
         worst = int(np.argmin(np.where(kept, left, np.inf)))
         kept[worst] = False
-        total += K[worst, worst] - 2.0 * sums[worst]
-        sums -= K[:, worst]
+        total += diagonal[worst] - 2.0 * sums[worst]
+        sums -= get(own.rows(worst)) if dense is None else dense[worst]
         means -= mu[worst]
     return np.flatnonzero(kept)
 
@@ -163,17 +187,33 @@ class RowExchange(_Exchange):
 
     def __init__(self, operator, rows, mu, unique):
         super().__init__(operator, np.array(rows).reshape(1, -1), mu, unique)
-        self.operator, self.kept = operator, {}
-        self.keep = 8 * len(rows) * operator.shape[0] <= KEPT_BYTES
-        self.total = sum(self._row(t) for t in range(len(rows))).reshape(1, -1)
+        n = operator.shape[0]
+        self.operator, self.diagonal, self.kept = operator, operator.diagonal(), {}
+        self.keep = 8 * len(rows) * n <= KEPT_BYTES
+        self.ahead = int(max(1, min(AHEAD, KEPT_BYTES // (8 * n))))
+        self.total = self.xp.zeros((1, n))
+        for t in range(len(rows)):
+            self.total[0] += self._row(t)
+            self._let_go(t)
 
     def _row(self, place):
+        """Row of K of one of the coreset; those of the next are made with it."""
         if place not in self.kept:
-            row = self.operator.rows(int(self.rows[0, place])).astype(np.float64)
-            if not self.keep:
-                return row
-            self.kept[place] = row
+            places = range(place, min(place + self.ahead, self.rows.shape[1]))
+            self._make([p for p in places if p not in self.kept])
         return self.kept[place]
+
+    def _make(self, places):
+        chosen = self.rows[0, places]
+        some = self.operator.with_rows(take_rows(self.operator, chosen))
+        block = some.to_dense().astype(np.float64, copy=False)
+        for place, row, i in zip(places, block, chosen, strict=True):
+            row[i] = self.diagonal[i]  # of a row and itself
+            self.kept[place] = row
+
+    def _let_go(self, place):
+        if not self.keep:
+            self.kept.pop(place, None)
 
     def run(self):
         """One pass: how many exchanges there were, shape (1,)."""
@@ -189,8 +229,9 @@ class RowExchange(_Exchange):
             if best != old and float(gain[best]) < float(gain[old]):
                 rows[t] = best
                 changed += 1
-                self.kept.pop(t, None)
+                self._make([t])
             total += self._row(t)
+            self._let_go(t)
             if self.unique:
                 base[int(rows[t])] = np.inf
         return [changed]
@@ -251,11 +292,11 @@ def simplex_weights(K, mu):
     -------
     ndarray of shape (s,)
     """
-    scale = float(np.diagonal(K).max())
-    A = linalg.cholesky(K + 1e-12 * scale * np.eye(len(K)))
+    K, mu = _scaled(K, mu)
+    A = linalg.cholesky(K + 1e-12 * np.eye(len(K)))
     b = linalg.solve_triangular(A, mu, trans=1)
     # The sum as one more equation, of a weight that leaves it no slack to speak of.
-    heavy = 1e4 * np.sqrt(scale)
+    heavy = 1e4
     A, b = np.vstack([A, np.full(len(K), heavy)]), np.append(b, heavy)
     w = optimize.nnls(A, b, maxiter=30 * len(K) + 100)[0]
     return w / w.sum()
@@ -263,6 +304,17 @@ def simplex_weights(K, mu):
 
 def affine_weights(K, mu):
     """Weights of least squared MMD that sum to 1, of any sign."""
-    K = K + 1e-12 * float(np.diagonal(K).max()) * np.eye(len(K))
-    a, b = linalg.solve(K, np.column_stack([mu, np.ones(len(K))]), assume_a="pos").T
-    return a + b * (1.0 - a.sum()) / b.sum()
+    K, mu = _scaled(K, mu)
+    sides = np.column_stack([mu, np.ones(len(K))])
+    factor = linalg.cho_factor(K + 1e-12 * np.eye(len(K)))
+    a, b = linalg.cho_solve(factor, sides).T
+    out = a + b * (1.0 - a.sum()) / b.sum()
+    return out / out.sum()
+
+
+def _scaled(K, mu):
+    """Both by the largest k(x, x), so that none is beyond what squares can hold."""
+    scale = float(np.diagonal(K).max())
+    if not 0.0 < scale < np.inf:
+        raise ValueError("the kernel is 0, or overflows, on all chosen rows")
+    return K / scale, mu / scale

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .anchors import COUNT, Interpolation
+from .coresets import distance_of
 from .halving import take_rows
 from .thinning import sample_means
 
@@ -40,7 +41,7 @@ def mean_distance(operator, rows, weights, share, limit, random_state):
     # Rows may stand more than once.
     p = p - np.bincount(rows, weights, minlength=n)
     p = operator.device.xp.asarray(p)
-    return float(np.sqrt(max(0.0, float(p @ (operator @ p))))), 0.0
+    return distance_of(float(p @ (operator @ p))), 0.0
 
 
 class DistanceEstimate:
@@ -94,7 +95,7 @@ class DistanceEstimate:
         known = float(((self.target - G) ** 2).sum())
         squared = known + inner + self.means.mean() - 2.0 * cross.mean()
         error = 2.0 * float((self.means - cross).std()) / np.sqrt(len(cross))
-        mmd = float(np.sqrt(max(0.0, squared)))
+        mmd = distance_of(squared)
         return mmd, error / (2.0 * mmd) if mmd > 0 else float(np.sqrt(error))
 
 
@@ -116,7 +117,7 @@ def random_distance(operator, size, share, random_state):
             for _ in range(2)
         )
         between = operator.with_samples(a, b).total() / RANDOM_ROWS**2
-    squared = max(0.0, own - between) / size
+    squared = (own - between) / size
     if share is None:
         squared *= 1.0 - (size - 1.0) / max(1.0, n - 1.0)
-    return float(np.sqrt(squared))
+    return distance_of(squared)

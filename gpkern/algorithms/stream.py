@@ -16,6 +16,7 @@ import numpy as np
 
 from . import anchors
 from .compress import compress
+from .coresets import distance_of
 from .halving import halve
 from .thinning import systematic
 
@@ -100,7 +101,7 @@ class Stream:
         self.n_seen = self.n_kept = 0
         self.embedding = self.width = None
         self.block_levels = max(BLOCK_LEVELS, oversampling + 1)
-        self._waiting, self._levels = [], []
+        self._waiting, self._n_waiting, self._levels = [], 0, []
         self._anchors, self._sums, self._mass = None, 0.0, 0.0
         self._last = None  # block, with the places of its rows that were kept
 
@@ -146,17 +147,25 @@ class Stream:
         self.n_kept, self.width = self.n_kept + len(new), values.shape[1]
         start = 0
         while start < len(new):
-            room = self.block - sum(map(len, self._waiting))
+            room = self.block - self._n_waiting
             stop = min(start + room, len(new))
-            self._waiting.append(new.take(np.arange(start, stop)))
+            self._wait(new.take(np.arange(start, stop)))
             if stop - start == room:
-                block, self._waiting = put_together(self._waiting), []
+                block = self.waiting()
+                self._waiting, self._n_waiting = [], 0
                 self._compress(block, embed, device)
             start = stop
 
     def waiting(self):
         """`Rows` that no block has taken up."""
         return put_together(self._waiting) if self._waiting else None
+
+    def _wait(self, part):
+        """One more part waits; each is longer than the next, so that they are few."""
+        self._n_waiting += len(part)
+        while self._waiting and len(self._waiting[-1]) <= len(part):
+            part = put_together([self._waiting.pop(), part])
+        self._waiting.append(part)
 
     def _compress(self, block, embed, device):
         """A block to a bin."""
@@ -261,7 +270,7 @@ class Stream:
         p = device.xp.asarray(p)
         to_anchors = self.embedding.operator(self._anchors, device, block.values)
         seen = interpolation.features(device.get(to_anchors @ p))
-        squared = max(0.0, float(p @ (operator @ p)) - float(seen @ seen))
+        squared = distance_of(float(p @ (operator @ p)) - float(seen @ seen)) ** 2
         levels = self._levels_of(self.n_seen) / self._levels_of(self.block)
         return float(np.sqrt(squared * levels * self.block / self.n_seen))
 
@@ -314,4 +323,4 @@ class Summary:
             p = np.concatenate([p, self.anchor_weights])
             values = np.concatenate([values, self.anchors])
         operator, p = self.embedding.operator(values, device), device.put(p)
-        return float(np.hypot(np.sqrt(max(0.0, float(p @ (operator @ p)))), self.gap))
+        return float(np.hypot(distance_of(float(p @ (operator @ p))), self.gap))

@@ -10,7 +10,7 @@ import numpy as np
 from .._device import is_cupy
 from ..operator import make_operator
 from . import anchors, coresets
-from .compress import compress, standard, thin
+from .compress import compress, standard, standard_start, thin
 from .halving import take_rows
 
 # Rows up to which all of them may be exchanged, and distances are exact.
@@ -95,11 +95,13 @@ class Thinning:
         order = everything = np.arange(n)
         if share is not None:  # each row as often as its weight has it, on average
             order = systematic(share, n, random_state)
+        if self.method == "standard" and self.passes == 0:
+            return standard_start(order, size, n, self.unique), []
         if self.method == "compress++":
             order = self._compressed(operator, order, size, random_state)
         if self.method == "compress++" and n > ALL_PAIRS_ROWS:
             # Some more than those that are halved, to exchange for.
-            others = max(1, ALL_PAIRS_ROWS - len(order))
+            others = max(size, ALL_PAIRS_ROWS - len(np.unique(order)))
             places = np.union1d(order, standard(everything, others))
             order = np.searchsorted(places, order)
             points = take_rows(operator, places)
@@ -141,7 +143,8 @@ class Thinning:
         _, codes = np.unique(classes, return_inverse=True)
         mass = np.bincount(codes, weights=share) / (len(codes) if share is None else 1)
         chosen, paths = [], []
-        for k, count in enumerate(_apportioned(mass, size, np.bincount(codes))):
+        counts = _apportioned(mass, size, np.bincount(codes), random_state)
+        for k, count in enumerate(counts):
             if count:
                 rows = np.flatnonzero(codes == k)
                 own = None if share is None else share[rows] / share[rows].sum()
@@ -165,8 +168,7 @@ class Thinning:
         """Sets that exchanges start from; the best of what they end in is taken."""
         if self.method == "herding":
             return [coresets.herd(pool, size, mu, self.unique)]
-        rows = np.unique(order)
-        plain = standard(rows if len(rows) >= size else np.arange(len(mu)), size)
+        plain = standard_start(order, size, len(mu), self.unique)
         if self.method == "standard":
             return [plain]
         halved = thin(
@@ -211,10 +213,26 @@ def systematic(share, n, random_state):
     return np.minimum(np.searchsorted(np.cumsum(share), ticks), len(share) - 1)
 
 
-def _apportioned(mass, size, available):
-    """Whole numbers of sum `size` near ``size mass``, no more than are available."""
-    counts = np.minimum(np.floor(size * mass).astype(int), available)
-    while counts.sum() < size:  # the largest remainders first
-        wanting = np.where(counts < available, size * mass - counts, -np.inf)
-        counts[int(np.argmax(wanting))] += 1
+def _apportioned(mass, size, available, random_state):
+    """Whole numbers of sum `size` near shares of mass, no more than are available.
+
+    What a class has no rows for goes to the others by their masses; the largest
+    remainders come first, and chance decides between equal ones.
+    """
+    share, free = np.zeros(len(mass)), mass > 0
+    left = float(size)
+    while free.any():
+        part = left * mass / mass[free].sum()
+        full = free & (part >= available)
+        if not full.any():
+            share[free] = part[free]
+            break
+        share[full] = available[full]
+        left -= available[full].sum()
+        free &= ~full
+    counts = np.minimum(np.floor(share + 1e-9).astype(int), available)
+    order = random_state.permutation(len(mass))
+    while counts.sum() < size:
+        wanting = np.where(counts < available, share - counts, -np.inf)[order]
+        counts[order[int(np.argmax(np.round(wanting, 9)))]] += 1
     return counts

@@ -13,6 +13,8 @@ from .._validation import is_sliceable
 from . import parallel
 from .simd import BLOCKS
 
+# How far above the mean distance from the mean the largest one may be.
+LONELY = 100.0
 # Rows prepared by one task.
 CHUNK = 6144
 
@@ -282,9 +284,20 @@ def _is_finite(rows):
 
 
 def centre_of(source, name="X", at_most=4096):
-    """Mean of a spread of rows: near enough to the middle to keep digits."""
+    """The middle of a spread of rows: near enough to most of them to keep digits.
+
+    Their mean, and in columns in which few rows are far from all others, such as a
+    value that stands for a missing one, their median.
+    """
     if sparse.issparse(source):
         return None
     step = max(1, -(-source.shape[0] // at_most))
     rows = read(source, 0, source.shape[0], name, step)
-    return np.asarray(rows, dtype=np.float64).mean(axis=0)
+    rows = np.asarray(rows, dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = rows.mean(axis=0)
+        off = abs(rows - mean)
+        lonely = ~(off.max(axis=0) <= LONELY * off.mean(axis=0))
+    if lonely.any():
+        mean[lonely] = np.median(rows[:, lonely], axis=0)
+    return mean

@@ -5,6 +5,7 @@ Nothing is imported for it: xarray and ArviZ objects are known by their attribut
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +76,7 @@ def read_draws(X, scores=None, target=None):
     if scores is None and target is None:
         raise ValueError(MISSING)
     points, n_chains = as_rows(X.posterior if is_tree(X) else X, "X")
+    _check_chains(X, scores, "scores")
     return Draws(points, read_statistic(X, scores, "scores"), n_chains)
 
 
@@ -92,7 +94,9 @@ def scores_of(draws, points, target, kind):
     """
     if target is None:
         return check_gradients(draws.scores, points, "scores")
-    return check_gradients(target(kind.out(points)), points, "target(X)")
+    given = kind.out(points)
+    given = given.copy() if hasattr(given, "copy") else given
+    return check_gradients(target(given), points, "target(X)")
 
 
 def read_statistic(X, values, name, axes=3):
@@ -110,6 +114,7 @@ def read_statistic(X, values, name, axes=3):
     """
     if values is None:
         return None
+    _check_chains(X, values, name, axes)
     if not _are_names(values):
         return as_rows(values, name, axes)[0]
     if not is_tree(X):
@@ -128,6 +133,19 @@ def read_statistic(X, values, name, axes=3):
         )
     rows = _side_by_side(stats, names)[0]
     return rows if axes == 3 else rows[:, 0]
+
+
+def _check_chains(X, values, name, axes=3):
+    """An error where both are arrays of chains, and not of the same."""
+    shapes = [getattr(a, "shape", None) for a in (X, values)]
+    if any(shape is None or len(shape) < 2 for shape in shapes) or len(shapes[0]) != 3:
+        return
+    expected = tuple(shapes[0])[:axes]
+    if tuple(shapes[1]) != expected:
+        raise ValueError(
+            f"{name} has shape {tuple(shapes[1])}, and X has {tuple(shapes[0])}: it "
+            f"must have {expected}, chains first"
+        )
 
 
 def as_rows(array, name, axes=3):
@@ -207,7 +225,8 @@ def _stored_draws(X, scores):
     """Draws with the gradients that were stored beside them."""
     stats = getattr(X, "sample_stats", None)
     known = [] if stats is None else list(stats.data_vars)
-    if scores is None:
+    by_name = scores is None
+    if by_name:
         scores = next((v for v in GRADIENTS if v in known), None)
     if scores is None:
         raise ValueError(
@@ -220,6 +239,14 @@ def _stored_draws(X, scores):
     if UNCONSTRAINED_DRAW in known:
         points, n_chains = _side_by_side(stats, [UNCONSTRAINED_DRAW])
     else:
+        if by_name and not hasattr(X, UNCONSTRAINED_GROUP):
+            warnings.warn(
+                "X has no unconstrained draws: its stored gradients are taken as those "
+                "by the posterior's own variables, which holds for parameters without "
+                "constraints alone (nutpie: store_unconstrained=True)",
+                UserWarning,
+                stacklevel=4,
+            )
         group = getattr(X, UNCONSTRAINED_GROUP, X.posterior)
         points, n_chains = as_rows(group, "X")
     return Draws(points, gradients, n_chains)

@@ -206,8 +206,11 @@ def check_labels(y, n, estimator):
     return y
 
 
-def check_weights(sample_weight, n, dtype):
-    """Sample weights as an array of shape (n,), or None when all are equal to 1."""
+def check_weights(sample_weight, n, dtype, some=True):
+    """Sample weights as an array of shape (n,), or None where there are none.
+
+    With `some` one of them must be above 0.
+    """
     if sample_weight is None:
         return None
     w = np.asarray(_on_host(to_numpy_or_cupy(sample_weight)))
@@ -224,7 +227,7 @@ def check_weights(sample_weight, n, dtype):
         raise ValueError("Input sample_weight contains NaN or infinity.")
     if (w < 0).any():
         raise ValueError("Negative values in sample_weight; weights must be >= 0")
-    if not w.any():
+    if some and not w.any():
         raise ValueError("sample_weight is all zeros: there is nothing to fit")
     with np.errstate(over="ignore"):
         out = w.astype(dtype)

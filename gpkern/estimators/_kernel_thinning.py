@@ -7,8 +7,9 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.gaussian_process.kernels import Kernel
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
 
 from ..algorithms import thinning
 from ..algorithms.halving import take_rows
@@ -28,6 +29,7 @@ from ._parameters import RUN
 from ._thinning_rows import (
     Chosen,
     RowsAndKernels,
+    check_kernel,
     in_memory,
     rows_of,
     size_of,
@@ -75,7 +77,8 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         Whether a row may be chosen only once.
     weights : {None, "simplex", "sum-to-one"}, default=None
         Weights of the chosen rows that bring their mean nearest: not negative, or of
-        any sign; None for equal ones.
+        any sign; None for equal ones. With `stratify` too they are those of the whole
+        sample, and classes need not keep their shares.
     stratify : {None, "y"}, default=None
         "y" thins the rows of each class of y by themselves, as many of each as its
         share of the sample.
@@ -103,7 +106,8 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
     weights_ : ndarray of shape (n_samples,)
         Their weights; sum 1.
     mmd_, mmd_iid_ : float
-        Distance to the sample, and its mean for random subsets of that size.
+        Distance to the sample (MMD), and that of random subsets of that size, the root
+        of its mean square.
     mmd_stderr_ : float
         Standard error of `mmd_`: 0 up to 20,000 rows, which are compared exactly, and
         of a stream up to 16,383. Of a longer one, the distance to expect between the
@@ -242,11 +246,13 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         size = size_of(self.n_samples, len(rows))
         embedding = self._embedding(X, len(rows), self.random_state)
         operator = embedding.operator(X, device)
+        check_kernel(operator, np.random.RandomState(0))
         way = self._thinning(embedding, self._method(embedding.kernel, *X.shape))
         if self.stratify is None:
             chosen, path = way.choose(operator, size, share, random_state)
         else:
             classes = check_labels(y, len(kept), self)[kept]
+            check_classification_targets(classes)
             chosen, path = way.choose_of_each(
                 operator, size, share, classes, random_state
             )
@@ -276,6 +282,8 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         X : array of shape (n_samples, n_features)
         y : array of shape (n_samples, ...), where it was given
         """
+        if y is not None:
+            check_consistent_length(X, y)
         self.fit(X, y)
         X, rows = rows_of(X, self.sample_indices_), self.sample_indices_
         return X if y is None else (X, rows_of(y, rows))

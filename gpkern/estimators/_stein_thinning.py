@@ -363,6 +363,6 @@ class SteinThinning(BaseEstimator):
             weights = coresets.simplex_weights(K, mean)
         else:
             weights = coresets.affine_weights(K, mean)
-        self.ksd_ = float(np.sqrt(max(0.0, weights @ K @ weights)))
+        self.ksd_ = coresets.distance_of(float(weights @ K @ weights))
         # What a row has is shared out among its places.
         self.weights_ = kind.out(operator.device.put((weights / count)[place]))

@@ -7,7 +7,13 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.gaussian_process.kernels import RBF, RationalQuadratic
+from sklearn.gaussian_process.kernels import (
+    RBF,
+    ConstantKernel,
+    Matern,
+    Product,
+    RationalQuadratic,
+)
 
 from .._device import is_cupy
 from .._validation import is_sliceable
@@ -21,6 +27,8 @@ from ._door import check_targets, to_numpy_or_cupy
 
 # Smooth kernels, for which halving by the kernel itself is enough.
 SMOOTH = (RBF, RationalQuadratic, InverseMultiquadric, Sinc)
+# Rows on which a kernel is checked.
+CHECKED_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,42 @@ def size_of(wanted, n):
         rows = "1 sample" if n == 1 else f"{n} samples"
         raise ValueError(f"n_samples={wanted} is more than X has: {rows}")
     return size
+
+
+def _is_smooth(kernel):
+    """Whether halving by the kernel itself is enough; constants do not count."""
+    if isinstance(kernel, Product):
+        parts = [k for k in (kernel.k1, kernel.k2) if type(k) is not ConstantKernel]
+        return len(parts) < 2 and all(map(_is_smooth, parts))
+    if type(kernel) is Matern:
+        return kernel.nu > 1e15
+    return type(kernel) in SMOOTH
+
+
+def check_kernel(operator, random_state):
+    """An error where a kernel has no distances, by some of the rows.
+
+    Raises
+    ------
+    ValueError
+        When values are not finite, or the kernel not symmetric or not positive
+        definite on them.
+    """
+    n = operator.shape[0]
+    few = random_state.choice(n, min(n, CHECKED_ROWS), replace=False)
+    few = coresets.take_rows(operator, np.sort(few))
+    K = operator.device.get(operator.with_samples(few, few).to_dense())
+    name = f"kernel={operator.kernel}"
+    if not np.isfinite(K).all():
+        raise ValueError(f"{name} is NaN or infinite for some rows: scale X")
+    size = abs(K).max()
+    if not np.allclose(K, K.T, rtol=1e-8, atol=1e-8 * size):
+        raise ValueError(f"{name} is not symmetric: k(x, z) must be k(z, x)")
+    if np.linalg.eigvalsh(K)[0] < -1e-7 * len(K) * size:
+        raise ValueError(
+            f"{name} is not positive definite on these rows, so that it has no "
+            "distances between samples: use another one"
+        )
 
 
 def rows_of(array, rows):
@@ -123,7 +167,7 @@ class RowsAndKernels:
             return self.method
         if n > thinning.ALL_PAIRS_ROWS:
             return "compress++"
-        if type(kernel) in SMOOTH:
+        if _is_smooth(kernel):
             return "target"
         try:
             power = formula_of(power_kernel(kernel, d), d)
@@ -135,8 +179,10 @@ class RowsAndKernels:
     def _split_kernel(self, kernel, method, d):
         if method == "power":
             return power_kernel(kernel, d)
-        if method == "kt+":
-            return kernel + power_kernel(kernel, d)
+        if method == "kt+":  # each of the two 1 where rows meet
+            top = float(kernel.diag(np.zeros((1, d)))[0])
+            own = kernel if top == 1.0 else ConstantKernel(1.0 / top, "fixed") * kernel
+            return own + power_kernel(kernel, d)
         return kernel
 
     def _thinning(self, embedding, method):

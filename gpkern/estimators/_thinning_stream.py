@@ -86,9 +86,14 @@ class Streaming:
         X = check_fit_X(self, X, False) if old is None else check_predict_X(self, X)
         X = in_memory(X)
         device = choose_device(self.device, X)
-        weights = check_weights(sample_weight, X.shape[0], np.float64)
+        weights = check_weights(sample_weight, X.shape[0], np.float64, some=False)
         if weights is None:
             weights = np.ones(X.shape[0])
+        if old is not None and (self.y_kernel is None) != (stream.width == X.shape[1]):
+            raise ValueError(
+                f"y_kernel={self.y_kernel!r} was another one when the stream began: "
+                "fit starts another stream"
+            )
         rows = self._with_targets(device.get(X), y, select("cpu"))
         if stream.width not in (None, rows.shape[1]):
             raise ValueError(
@@ -96,6 +101,12 @@ class Streaming:
                 f"has {stream.width - X.shape[1]} so far: fit starts another one"
             )
         stream.add(np.asarray(rows), weights, self._embed(stream), device)
+        wanted = self.n_samples
+        if isinstance(wanted, Integral) and not stream.is_whole and wanted > stream.bin:
+            raise ValueError(
+                f"n_samples={wanted} is more than this stream keeps, {stream.bin} "
+                "rows: set it before the first partial_fit"
+            )
         if self._wants_share() and not stream.is_whole:
             raise ValueError(
                 f"n_samples={self.n_samples}, a share of the rows, outgrows the memory "
@@ -167,7 +178,7 @@ class Streaming:
         """Rows to choose: all of a stream that does not have enough of them yet."""
         wanted = self.n_samples
         size = size_of(wanted, n if wanted is None else max(n, wanted))
-        return min(size, available) if self.unique else size
+        return min(size, available) if self.unique else min(size, n)
 
     def _forget_stream(self):
         """Before a fit, and before results that change."""

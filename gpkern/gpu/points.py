@@ -9,7 +9,7 @@ from scipy import sparse
 from .._device import is_cupy
 from .._kept import Kept
 from .._validation import is_sliceable
-from ..cpu.points import read
+from ..cpu.points import LONELY, read
 from .packed import pack
 from .upload import Uploader
 
@@ -194,9 +194,18 @@ def _packed_unit(rows, depth, parts):
 
 
 def centre_of(source, name="X", at_most=4096):
-    """Mean of a spread of rows, float64, on the GPU; None for sparse rows."""
+    """The middle of a spread of rows, float64, on the GPU; None for sparse rows.
+
+    See `gpkern.cpu.points.centre_of`.
+    """
     if sparse.issparse(source):
         return None
     step = max(1, -(-source.shape[0] // at_most))
     rows = read(source, 0, source.shape[0], name, step)
-    return cp.asarray(rows).mean(axis=0, dtype=np.float64)
+    rows = cp.asarray(rows).astype(np.float64)
+    mean = rows.mean(axis=0)
+    off = abs(rows - mean)
+    lonely = ~(off.max(axis=0) <= LONELY * off.mean(axis=0))
+    if bool(lonely.any()):
+        mean[lonely] = cp.median(rows[:, lonely], axis=0)
+    return mean

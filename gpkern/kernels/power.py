@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, Product
 
 from .products import BSpline, Sinc
@@ -53,7 +54,9 @@ def power_kernel(kernel, n_features, alpha=None):
     if type(kernel) is Matern and kernel.nu > 1e15:
         kernel = RBF(kernel.length_scale)
     if type(kernel) is RBF:
-        return RBF(kernel.length_scale * math.sqrt(0.5 if alpha is None else alpha))
+        return RBF(
+            _times(kernel.length_scale, math.sqrt(0.5 if alpha is None else alpha))
+        )
     if type(kernel) is Matern:
         return _matern(kernel, n_features, alpha)
     if type(kernel) is InverseMultiquadric:
@@ -68,6 +71,13 @@ def power_kernel(kernel, n_features, alpha=None):
     )
 
 
+def _times(length_scale, factor):
+    """A length scale, or those in a list or an array, times a number."""
+    if np.ndim(length_scale) == 0:
+        return length_scale * factor
+    return np.asarray(length_scale, dtype=np.float64) * factor
+
+
 def _inverse_multiquadric(kernel, d, alpha):
     """A kernel that dominates the square-root kernel, which has no closed form.
 
@@ -76,7 +86,7 @@ def _inverse_multiquadric(kernel, d, alpha):
     if alpha not in (None, 0.5):
         raise ValueError("InverseMultiquadric has a power kernel for alpha=0.5 alone")
     exponent = d / 4.0 + kernel.exponent / 2.0
-    return InverseMultiquadric(IMQ_SHARE * kernel.length_scale, exponent)
+    return InverseMultiquadric(_times(kernel.length_scale, IMQ_SHARE), exponent)
 
 
 def _b_spline(kernel, alpha):
@@ -106,4 +116,4 @@ def _matern(kernel, d, alpha):
             f"alpha={alpha} is too small for {kernel} of {d} columns: it must be above "
             f"{least:.3g}"
         )
-    return Matern(kernel.length_scale * math.sqrt(nu / kernel.nu), nu=nu)
+    return Matern(_times(kernel.length_scale, math.sqrt(nu / kernel.nu)), nu=nu)

@@ -6,7 +6,8 @@ from numpy.testing import assert_array_equal
 
 from gpkern import KernelOperator
 from gpkern.algorithms.compress import compress, standard, thin
-from gpkern.algorithms.coresets import exchange
+from gpkern.algorithms.coresets import exchange, objective
+from gpkern.algorithms.halving import split
 from gpkern.kernels import RBF
 
 
@@ -92,3 +93,34 @@ def test_rates():
     errors = [np.mean([error(n, seed) for seed in range(3)]) for n in sizes]
     slope = np.polyfit(np.log(sizes), np.log(errors), 1)[0]
     assert slope < -0.45  # random rows: -0.25
+
+
+def test_split_kernel_counts():
+    """Halving is by the kernel that it is given, not that of the comparison."""
+    X = np.random.default_rng(0).normal(size=(512, 2))
+    op, mu = KernelOperator(RBF(1.0), X), RBF(1.0)(X).mean(axis=1)
+
+    def halves(kernel):
+        seed = np.random.RandomState(0)
+        return split(op.with_kernel(kernel), np.arange(512), 3, 0.5, seed)
+
+    wide, narrow = halves(RBF(1.0)), halves(RBF(0.2))
+    assert any(list(a) != list(b) for a, b in zip(wide, narrow, strict=True))
+    for kernel, sets in ((RBF(1.0), wide), (RBF(0.2), narrow)):
+        best = min(sets, key=lambda rows: objective(op, rows, mu))
+        seed = np.random.RandomState(0)
+        found = thin(op, op.with_kernel(kernel), np.arange(512), 64, mu, 0.5, seed)
+        assert_array_equal(np.sort(found), np.sort(best))
+
+
+def test_either_half():
+    """Compress keeps the first and the second half alike: so errors cancel."""
+    X = np.random.default_rng(0).normal(size=(4, 1))
+    op = KernelOperator(RBF(1.0), X)
+    kept = [
+        tuple(np.sort(compress(op, np.arange(4), 0, 0.5, np.random.RandomState(s))))
+        for s in range(200)
+    ]
+    # One level: one of each pair, and each row about half of the time.
+    counts = np.bincount(np.concatenate(kept), minlength=4) / 200
+    assert (abs(counts - 0.5) < 0.15).all()

@@ -38,17 +38,21 @@ def test_block(asarray, host):
     assert_allclose(block(op, rows), K[np.ix_(rows, rows)], rtol=1e-12)
 
 
+@pytest.mark.parametrize("dense", [True, False])
 @pytest.mark.parametrize("size", [1, 4, 9, 10])
-def test_removal(size):
+def test_removal(size, dense, asarray, monkeypatch):
     """Each removal is the best of its turn."""
-    _, K, mu = problem(10)
+    if not dense:
+        monkeypatch.setattr(coresets, "KEPT_BYTES", 0)
+    X, K, mu = problem(10)
+    op = KernelOperator(RBF(1.0), asarray(X))
     rows = np.arange(10)
     while len(rows) > size:
         rows = min(
             (np.delete(rows, i) for i in range(len(rows))),
             key=lambda r: value(K, mu, r),
         )
-    assert_array_equal(without_worst(K, mu, size), rows)
+    assert_array_equal(without_worst(op, np.arange(10), mu, size), rows)
 
 
 @pytest.mark.parametrize("keep", [True, False])

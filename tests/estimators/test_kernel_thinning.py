@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.gaussian_process.kernels import ConstantKernel, PairwiseKernel
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gpkern import KernelThinning
@@ -259,6 +260,165 @@ def test_devices_choose_the_same_rows(n):
         for device in ("cpu", "cuda")
     ]
     assert_array_equal(*chosen)
+
+
+@pytest.mark.parametrize("unique", [True, False])
+def test_weights_on_few_of_many_rows(unique, monkeypatch):
+    """Fewer heavy rows than are to be chosen, of a sample that is compressed."""
+    monkeypatch.setattr(thinning, "ALL_PAIRS_ROWS", 2000)
+    X = np.random.default_rng(0).normal(size=(3000, 2))
+    weights = np.full(3000, 1e-9)
+    weights[:50] = 1.0
+    model = KernelThinning(200, unique=unique, random_state=0)
+    rows = model.fit(X, sample_weight=weights).sample_indices_
+    assert len(rows) == 200
+    assert (len(np.unique(rows)) == 200) == unique
+    assert model.mmd_ < 0.5 * model.mmd_iid_
+
+
+@pytest.mark.parametrize("method", ["standard", "target"])
+@pytest.mark.parametrize("unique", [True, False])
+def test_weights_without_exchanges(method, unique):
+    """Rows that weigh three times as much are chosen three times as often."""
+    X = np.random.default_rng(0).normal(size=(2000, 2))
+    weights = np.where(np.arange(2000) < 1000, 3.0, 1.0)
+    model = KernelThinning(
+        100, method=method, refine=0, unique=unique, random_state=0
+    ).fit(X, sample_weight=weights)
+    assert (model.sample_indices_ < 1000).mean() == pytest.approx(0.75, abs=0.08)
+
+
+def test_more_than_half_of_the_rows():
+    """Without a dense matrix of them: taken out one by one."""
+    X = np.random.default_rng(0).normal(size=(400, 2))
+    small = KernelThinning(250, refine=0, random_state=0).fit(X)
+    random = np.random.default_rng(1)
+    others = [
+        KernelThinning(250, method="standard", refine=0).fit(X[random.permutation(400)])
+        for _ in range(5)
+    ]
+    assert small.mmd_ < 0.2 * min(o.mmd_ for o in others)
+
+
+def test_a_row_far_from_all_others():
+    """A value that stands for a missing one: the others keep their digits."""
+    X = np.random.default_rng(0).normal(size=(1000, 3))
+    filled = np.vstack([X, np.full((1, 3), 1e20)])
+    model = KernelThinning(30, length_scale=1.0, random_state=0).fit(filled)
+    p = np.full(1001, -1 / 1001)
+    p[model.sample_indices_] += 1 / 30
+    K = RBF(1.0)(filled)
+    assert model.mmd_ == pytest.approx(np.sqrt(p @ K @ p), rel=1e-6)
+    assert model.mmd_ < 0.3 * model.mmd_iid_
+
+
+@pytest.mark.parametrize("method", ["target", "power", "kt+", "compress++"])
+def test_halving_by_itself(method):
+    """Without exchanges: far better than rows that are spread evenly."""
+
+    def mean_distance(method):
+        found = []
+        for seed in range(6):
+            X = np.random.default_rng(seed).normal(size=(1024, 1))
+            model = KernelThinning(
+                32, kernel=RBF(1.0), method=method, refine=0, random_state=seed
+            )
+            found.append(model.fit(X).mmd_)
+        return np.mean(found)
+
+    assert mean_distance(method) < 0.5 * mean_distance("standard")
+
+
+def test_two_of_four():
+    """The best pair, by trying all."""
+    for seed in range(20):
+        X = np.random.default_rng(seed).normal(size=(4, 2))
+        K = RBF(1.0)(X)
+        pairs = [(i, j) for i in range(4) for j in range(i)]
+        values = [K[np.ix_(p, p)].mean() - 2 * K[list(p)].mean() for p in pairs]
+        model = KernelThinning(2, kernel=RBF(1.0), random_state=seed).fit(X)
+        chosen = tuple(model.sample_indices_)
+        assert K[np.ix_(chosen, chosen)].mean() - 2 * K[list(chosen)].mean() == (
+            pytest.approx(min(values))
+        )
+
+
+def test_moved_rows():
+    """A stationary kernel sees differences alone."""
+    X = np.random.default_rng(0).normal(size=(500, 2))
+    here, there = (
+        KernelThinning(20, random_state=0).fit(rows) for rows in (X, X + 1e5)
+    )
+    assert_array_equal(here.sample_indices_, there.sample_indices_)
+    order = np.random.default_rng(1).permutation(500)
+    mixed = KernelThinning(20, random_state=0).fit(X[order])
+    assert max(here.mmd_, mixed.mmd_) < 0.2 * here.mmd_iid_
+
+
+class Lopsided:
+    """Functions of two rows that are no kernels."""
+
+    def nan(a, b, **_):
+        return np.nan
+
+    def one_way(a, b, **_):
+        return float(np.exp(-((a - b) ** 2).sum()) + 0.5 * (a[0] > b[0]))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        (PairwiseKernel(metric=Lopsided.nan), "NaN"),
+        (PairwiseKernel(metric=Lopsided.one_way), "not symmetric"),
+        ("sigmoid", "positive definite"),
+    ],
+)
+def test_no_kernels(kernel, message):
+    X = 3.0 * np.random.default_rng(0).normal(size=(60, 2))
+    with pytest.raises(ValueError, match=message):
+        KernelThinning(5, kernel=kernel).fit(X)
+
+
+def test_kernels_that_overflow():
+    X = 1e130 * np.random.default_rng(0).normal(size=(60, 2))
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="scale X"):
+        KernelThinning(5, kernel="poly").fit(X)
+
+
+def test_split_kernels_of_scaled_and_listed_ones():
+    X = np.random.default_rng(0).normal(size=(80, 2))
+    scaled = ConstantKernel(1e4) * RBF(1.0)
+    model = KernelThinning(9, kernel=scaled, method="kt+").fit(X)
+    assert model.split_kernel_.diag(X) == pytest.approx(2.0)
+    assert KernelThinning(9, kernel=scaled).fit(X).method_ == "target"
+    listed = KernelThinning(9, kernel=Matern([1.0, 2.0], nu=0.5), method="kt+").fit(X)
+    assert listed.split_kernel_.k2.length_scale.shape == (2,)
+
+
+def test_strata_that_run_out():
+    """What a class has no rows for goes to the others by their sizes."""
+    y = np.repeat([0, 1, 2], [600, 300, 5])
+    weights = np.where(y == 2, 60.0, 1.0)  # a fourth of the mass
+    X = np.random.default_rng(0).normal(size=(905, 2))
+    model = KernelThinning(95, stratify="y", random_state=0)
+    found = np.bincount(y[model.fit(X, y, sample_weight=weights).sample_indices_])
+    assert_array_equal(found, [60, 30, 5])
+    # Equal classes, not all of which get one: not always the first.
+    y = np.arange(905) % 20
+    chosen = [
+        set(y[model.set_params(n_samples=10, random_state=s).fit(X, y).sample_indices_])
+        for s in range(3)
+    ]
+    assert all(len(c) == 10 for c in chosen)
+    assert chosen[0] != chosen[1] or chosen[1] != chosen[2]
+    with pytest.raises(ValueError, match="label type"):
+        model.fit(X, X[:, 0])
+
+
+def test_targets_of_another_length():
+    X = np.zeros((20, 1)) + np.arange(20)[:, None]
+    with pytest.raises(ValueError, match="inconsistent"):
+        KernelThinning(5).fit_resample(X, np.arange(25))
 
 
 def test_float32_and_integers():

@@ -359,6 +359,7 @@ class TestChains:
         rows = SteinThinning(9).fit_resample(X, scores=S)
         assert_array_equal(host(rows), host(X)[chain, draw])
 
+    @pytest.mark.filterwarnings("ignore:X has no unconstrained")
     def test_stored_gradients(self, expected, tree):
         mu, theta, X, S, log_density = chains()
         data = tree(
@@ -593,3 +594,26 @@ class TestErrors:
             SteinThinning(5, standardize="whiten").fit(
                 np.hstack([X, X]), scores=np.hstack([S, S])
             )
+
+
+def test_chains_of_other_shapes():
+    """Chains and draws the wrong way around, or flattened already."""
+    X = np.random.default_rng(0).normal(size=(4, 50, 2))
+    for scores in (-X.transpose(1, 0, 2), -X.reshape(200, 2)):
+        with pytest.raises(ValueError, match="chains first"):
+            SteinThinning(9).fit(X, scores=scores)
+    with pytest.raises(ValueError, match="log_density has shape"):
+        SteinThinning(9).fit(X, scores=-X, log_density=np.zeros((50, 4)))
+
+
+def test_target_that_writes():
+    """Into what it is given: the draws stay as they are."""
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    before = X.copy()
+
+    def target(rows):
+        rows *= -1.0
+        return rows
+
+    SteinThinning(9, target=target).fit(X)
+    assert_array_equal(X, before)

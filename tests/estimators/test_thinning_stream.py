@@ -198,3 +198,40 @@ class TestErrors:
         with pytest.raises(ValueError, match="oversampling=0 keeps 32 rows"):
             KernelThinning(100, oversampling=0).partial_fit(sample(5))
         assert len(fed(sample(1500), [], n_samples=600).sample_indices_) == 600
+
+
+def test_short_streams_with_repetition():
+    rows = np.random.default_rng(0).normal(size=(5, 2))
+    model = KernelThinning(100, unique=False).partial_fit(rows)
+    assert len(model.sample_indices_) == 5
+
+
+def test_chunks_without_weight():
+    """Count, and are left out, as they are within a larger chunk."""
+    rng = np.random.default_rng(0)
+    X, weights = rng.normal(size=(300, 2)), np.repeat([1.0, 0.0, 1.0], 100)
+    one = KernelThinning(20, random_state=0).partial_fit(X, sample_weight=weights)
+    many = KernelThinning(20, random_state=0)
+    for cut in np.split(np.arange(300), 3):
+        many.partial_fit(X[cut], sample_weight=weights[cut])
+    assert_array_equal(one.sample_indices_, many.sample_indices_)
+
+
+def test_single_rows():
+    """Cheap, one after another: few parts wait."""
+    X = np.random.default_rng(0).normal(size=(700, 2))
+    model = KernelThinning(20, random_state=0)
+    for row in X:
+        model.partial_fit(row[None])
+    assert len(model._stream._waiting) < 12
+    whole = KernelThinning(20, random_state=0).partial_fit(X)
+    assert_array_equal(model.sample_indices_, whole.sample_indices_)
+
+
+def test_changed_parameters():
+    X = np.random.default_rng(0).normal(size=(20_000, 1))
+    model = KernelThinning(50, random_state=0).partial_fit(X)
+    with pytest.raises(ValueError, match="before the first partial_fit"):
+        model.set_params(n_samples=10_000).partial_fit(X[:10])
+    with pytest.raises(ValueError, match="fit starts another"):
+        model.set_params(n_samples=50, y_kernel="ridge").partial_fit(X[:9], X[:9, 0])
