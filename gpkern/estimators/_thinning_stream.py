@@ -52,6 +52,9 @@ class Streaming:
         Length scales "median" and "scale", and mean and scale of y, are those of the
         rows so far, and from 16,384 rows on (more with `oversampling` above 6) those of
         the first so many. Up to there all rows are kept. `fit` ends a stream.
+        A coreset of about as many rows as the square root of the stream is as near as
+        that of a `fit`; one of far fewer is up to 1.6 times as far, as fewer rows are
+        kept to exchange for.
 
         Parameters
         ----------
