@@ -43,7 +43,7 @@ def methods(device):
         return choose
 
     found = {
-        "every so manieth": lambda X, S: (np.arange(0, len(X), len(X) // SIZE), None),
+        "every k-th": lambda X, S: (np.arange(0, len(X), len(X) // SIZE), None),
         "KernelThinning": ours(KernelThinning, False, compute_mmd=False),
         "greedy": ours(SteinThinning, True),
         "greedy, simplex weights": ours(SteinThinning, True, weights="simplex"),

@@ -3,7 +3,7 @@ Thinning the output of MCMC
 ===========================
 
 A Markov chain often ends in more draws than one can afford to use: when each draw that
-is kept starts a simulation, a few dozen must do. To keep every so manieth draw, as is
+is kept starts a simulation, a few dozen must do. To keep every k-th draw, as is
 usual, gives away most of what the chain has learnt. :class:`~gpkern.KernelThinning`
 looks at all draws and keeps those whose distribution is nearest to that of the chain.
 

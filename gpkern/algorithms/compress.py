@@ -86,7 +86,7 @@ def thin(operator, splitter, order, size, mu, delta, random_state, unique=True):
 
 
 def standard(order, size):
-    """Every so manieth row, counted from the end: standard thinning."""
+    """Every k-th row, counted from the end: standard thinning."""
     steps = np.arange(size, 0, -1) * (len(order) / size)
     return order[np.maximum(np.ceil(len(order) - steps), 0).astype(int)]
 

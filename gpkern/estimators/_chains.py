@@ -75,8 +75,10 @@ def read_draws(X, scores=None, target=None):
         return _stored_draws(X, scores)
     if scores is None and target is None:
         raise ValueError(MISSING)
-    points, n_chains = as_rows(X.posterior if is_tree(X) else X, "X")
+    rows = X.posterior if is_tree(X) else X
+    points, n_chains = as_rows(rows, "X")
     _check_chains(X, scores, "scores")
+    scores = _by_names_of(rows, scores)
     return Draws(points, read_statistic(X, scores, "scores"), n_chains)
 
 
@@ -146,6 +148,30 @@ def _check_chains(X, values, name, axes=3):
             f"{name} has shape {tuple(shapes[1])}, and X has {tuple(shapes[0])}: it "
             f"must have {expected}, chains first"
         )
+
+
+def _by_names_of(X, scores):
+    """Scores with their columns or variables in the order of those of X.
+
+    Where both have the same names; other names are taken by their order.
+
+    Raises
+    ------
+    ValueError
+        Where the rows of two data frames have other labels.
+    """
+    for names in ("columns", "data_vars"):
+        if hasattr(X, names) and hasattr(scores, names):
+            own, theirs = list(getattr(X, names)), list(getattr(scores, names))
+            if own != theirs and set(own) == set(theirs):
+                scores = scores[own]
+    frames = hasattr(X, "iloc") and hasattr(scores, "iloc")
+    if frames and not X.index.equals(scores.index):
+        raise ValueError(
+            "scores and X are data frames with other row labels: use "
+            "scores.loc[X.index]"
+        )
+    return scores
 
 
 def as_rows(array, name, axes=3):

@@ -12,9 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 
 from ..algorithms import thinning
-from ..algorithms.halving import take_rows
 from ..algorithms.mean_distance import mean_distance, random_distance
-from ..algorithms.thinning import sample_means
 from ..kernels.resolve import KERNEL_NAMES
 from ..kernels.supervised import FORMS
 from ._door import (
@@ -45,8 +43,9 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
 
     Generalised kernel thinning: the sample is halved again and again by a walk that
     keeps the halves alike, the best of the resulting sets is taken, and its rows are
-    exchanged until none is better. The distance (MMD) to the sample falls about as the
-    inverse of the number of chosen rows, where random rows have its square root.
+    exchanged until none is better. In few columns the distance (MMD) to the sample
+    falls about as the inverse of the number of chosen rows, where random rows have its
+    square root; in ten still as the power 0.8.
 
     Parameters
     ----------
@@ -62,7 +61,7 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         How the start of the exchanges is found. "target" halves all rows by the kernel
         itself, "power" by its power kernel, "kt+" by the sum of both, "compress++"
         compresses them first, in near-linear time, "herding" chooses one row after
-        another, "standard" takes every so manieth. "auto" is "compress++" above 20,000
+        another, "standard" takes every k-th. "auto" is "compress++" above 20,000
         rows; below, "target" for smooth kernels and "kt+" for others with a power
         kernel of elementary functions.
     oversampling : int or "auto", default="auto"
@@ -71,23 +70,28 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
     delta : float, default=0.5
         Probability that the halving misses its error bound.
     refine : "converge" or int, default="converge"
-        Passes over the chosen rows in which each is exchanged for the best one. The
-        better of what comes of the halved set and of every so manieth row is taken.
+        Passes over the chosen rows in which each is exchanged for the best one, 5 to 40
+        of them until none is better; a pass computes n_samples rows of K, up to 20,000
+        values each. Most is gained in the first three. The better of what comes of the
+        halved set and of every k-th row is taken, as compared on the rows that may be
+        exchanged; above 20,000 rows these are those that were compressed and some more.
     unique : bool, default=True
         Whether a row may be chosen only once.
     weights : {None, "simplex", "sum-to-one"}, default=None
         Weights of the chosen rows that bring their mean nearest: not negative, or of
-        any sign; None for equal ones. With `stratify` too they are those of the whole
-        sample, and classes need not keep their shares.
+        any sign; None for equal ones. Those of any sign are large where rows lie close
+        together: fit for means of functions as smooth as the kernel, not for counting.
+        With `stratify` each class keeps its share of the sample.
     stratify : {None, "y"}, default=None
         "y" thins the rows of each class of y by themselves, as many of each as its
-        share of the sample.
+        share of the sample: none of a class whose share is less than half a row.
     y_kernel : {None, "ridge", "smoother"}, default=None
         Rows are compared with their targets y, by a `SupervisedKernel`: for a coreset
         on which kernel ridge regression ("ridge") or a kernel smoother ("smoother") is
         to be fitted. y is centred, and scaled to a mean square of 1.
     compute_mmd : bool or "auto", default="auto"
-        Whether to compute `mmd_` and `mmd_iid_`.
+        Whether to compute `mmd_` and `mmd_iid_`, which are None without. "auto" does,
+        above 20,000 rows by an estimate; True is always exact.
     device : {None, "cpu", "cuda", "cuda:N"} or list of "cuda:N", default=None
         Where to compute; None follows the data.
     random_state : int, RandomState or None, default=None
@@ -257,10 +261,10 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
                 operator, size, share, classes, random_state
             )
         chosen = np.sort(chosen)
-        mu = None
-        if self.weights is not None:
-            mu = sample_means(operator.with_rows(take_rows(operator, chosen)), share)
-        weights = self._weights(operator, chosen, mu)
+        if self.stratify is None or self.weights is None:
+            weights = self._fitted_weights(operator, chosen, share)
+        else:
+            weights = self._weights_of_each(operator, chosen, share, classes)
         distances = self._distances(operator, chosen, weights, share, random_state)
         values = taken(X, chosen, device)
         chosen = Chosen(rows[chosen], values, weights, path, distances)
@@ -269,13 +273,15 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
             self._report(len(rows))
         return self
 
-    def fit_resample(self, X, y=None):
+    def fit_resample(self, X, y=None, sample_weight=None):
         """Choose rows, and return them with their targets.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
         y : array-like of shape (n, ...), default=None
+        sample_weight : array-like of shape (n,), default=None
+            Of `fit`. What is returned is to be weighted by `weights_`.
 
         Returns
         -------
@@ -284,7 +290,7 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         """
         if y is not None:
             check_consistent_length(X, y)
-        self.fit(X, y)
+        self.fit(X, y, sample_weight)
         X, rows = rows_of(X, self.sample_indices_), self.sample_indices_
         return X if y is None else (X, rows_of(y, rows))
 

@@ -61,7 +61,9 @@ def size_of(wanted, n):
     size = int(wanted) if isinstance(wanted, Integral) else max(1, int(wanted * n))
     if size > n:
         rows = "1 sample" if n == 1 else f"{n} samples"
-        raise ValueError(f"n_samples={wanted} is more than X has: {rows}")
+        raise ValueError(
+            f"n_samples={wanted} is more than X has: {rows} (of positive weight)"
+        )
     return size
 
 
@@ -195,6 +197,27 @@ class RowsAndKernels:
             None if self.refine == "converge" else self.refine,
             self.unique,
         )
+
+    def _fitted_weights(self, operator, chosen, share):
+        """`_weights` of rows of a sample with these shares."""
+        mu = None
+        if self.weights is not None:
+            points = operator.with_rows(coresets.take_rows(operator, chosen))
+            mu = thinning.sample_means(points, share)
+        return self._weights(operator, chosen, mu)
+
+    def _weights_of_each(self, operator, chosen, share, classes):
+        """The same for the rows of each class by themselves, times its share."""
+        out, n = np.zeros(len(chosen)), len(classes)
+        share = np.full(n, 1.0 / n) if share is None else share
+        for value in np.unique(classes[chosen]):
+            rows = np.flatnonzero(classes == value)
+            here = classes[chosen] == value
+            mass = share[rows].sum()
+            part = operator.with_samples(coresets.take_rows(operator, rows))
+            local = np.searchsorted(rows, chosen[here])
+            out[here] = mass * self._fitted_weights(part, local, share[rows] / mass)
+        return out / out.sum()
 
     def _weights(self, operator, chosen, mu):
         """Equal weights, or those of least distance; on the host.

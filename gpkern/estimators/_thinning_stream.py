@@ -83,6 +83,12 @@ class Streaming:
         self._validate_params()
         old = self.__dict__.get("_stream")
         stream = self._new_stream() if old is None else old.copy()
+        begun = self.__dict__.get("_begun", self._comparison())
+        if old is not None and begun != self._comparison():
+            raise ValueError(
+                "the kernel, its parameters or the method are other ones than when the "
+                "stream began: fit starts another stream"
+            )
         kind = ArrayKind(X)
         # Results go out in the type of the last rows.
         like = X[:0] if kind.is_cupy or kind.xp is not None else None
@@ -92,11 +98,6 @@ class Streaming:
         weights = check_weights(sample_weight, X.shape[0], np.float64, some=False)
         if weights is None:
             weights = np.ones(X.shape[0])
-        if old is not None and (self.y_kernel is None) != (stream.width == X.shape[1]):
-            raise ValueError(
-                f"y_kernel={self.y_kernel!r} was another one when the stream began: "
-                "fit starts another stream"
-            )
         rows = self._with_targets(device.get(X), y, select("cpu"))
         if stream.width not in (None, rows.shape[1]):
             raise ValueError(
@@ -116,7 +117,7 @@ class Streaming:
                 f"of a stream of {stream.block} rows: use a whole number, or None"
             )
         self._forget_stream()
-        self._stream = stream
+        self._stream, self._begun = stream, begun
         self._like = like
         self.n_samples_seen_ = stream.n_seen
         return self
@@ -142,6 +143,11 @@ class Streaming:
                 "at 'auto'"
             )
         return stream
+
+    def _comparison(self):
+        """What rows are compared by, as text."""
+        names = ("kernel", "gamma", "length_scale", "method", "y_kernel", "delta")
+        return repr([getattr(self, name) for name in names])
 
     def _wants_share(self):
         return not (self.n_samples is None or isinstance(self.n_samples, Integral))
@@ -185,7 +191,7 @@ class Streaming:
 
     def _forget_stream(self):
         """Before a fit, and before results that change."""
-        for name in (*RESULTS, "_stream", "_like", "n_samples_seen_"):
+        for name in (*RESULTS, "_stream", "_begun", "_like", "n_samples_seen_"):
             self.__dict__.pop(name, None)
 
     def __getattr__(self, name):

@@ -41,7 +41,7 @@ class MMDCurveDisplay:
     sizes : ndarray of int, shape (k,)
     distances : dict of str to ndarray of shape (k,)
         For "random", "standard" and "thinning": random rows; standard thinning, that
-        is every so manieth row; and the coreset.
+        is every k-th row; and the coreset.
 
     Attributes
     ----------
@@ -170,6 +170,9 @@ def _sizes(sizes, n):
     if sizes is None:
         most = max(4, int(np.log2(np.sqrt(n))))
         sizes = 2 ** np.arange(2, most + 1)
+        sizes = sizes[sizes < n]
+        if len(sizes) < 2:
+            raise ValueError(f"X has {n} rows: a curve needs more than 8")
     sizes = np.asarray(sizes)
     whole = sizes.ndim == 1 and len(sizes) > 1 and sizes.dtype.kind in "iu"
     if not whole or sizes.min() < 1 or sizes.max() >= n:

@@ -474,3 +474,32 @@ class TestErrors:
         with pytest.raises(ValueError, match="more than X has: 3 samples"):
             w = [1, 1, 1, 0, 0, 0, 0, 0, 0]
             KernelThinning(4).fit(sample(9), sample_weight=w)
+
+
+@pytest.mark.parametrize("weights", ["simplex", "sum-to-one"])
+def test_weights_of_strata(weights):
+    """Each class keeps its share, and its own weights are the best for it."""
+    rng = np.random.default_rng(0)
+    y = rng.choice(3, 900, p=[0.1, 0.3, 0.6])
+    X = rng.normal(size=(900, 2)) + y[:, None]
+    model = KernelThinning(
+        30, kernel=RBF(1.0), stratify="y", weights=weights, random_state=0
+    ).fit(X, y)
+    found = np.bincount(y[model.sample_indices_], model.weights_)
+    assert_allclose(found, np.bincount(y) / 900)
+    for k in range(3):
+        rows, here = np.flatnonzero(y == k), y[model.sample_indices_] == k
+        K = RBF(1.0)(X[rows])
+        p = np.zeros((2, len(rows))) - 1 / len(rows)
+        places = np.searchsorted(rows, model.sample_indices_[here])
+        p[0, places] += model.weights_[here] / model.weights_[here].sum()
+        p[1, places] += 1 / len(places)
+        fitted, equal = (q @ K @ q for q in p)
+        assert fitted < equal
+
+
+def test_weights_when_resampling():
+    X = np.arange(40.0)[:, None]
+    weights = (X[:, 0] < 20).astype(float)
+    rows = KernelThinning(5).fit_resample(X, sample_weight=weights)
+    assert rows.max() < 20

@@ -617,3 +617,17 @@ def test_target_that_writes():
 
     SteinThinning(9, target=target).fit(X)
     assert_array_equal(X, before)
+
+
+def test_scores_by_names():
+    """Of data frames: columns in another order, and rows of other labels."""
+    frame = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(80, 3)), columns=list("abc")
+    )
+    scores = -frame * [1.0, 2.0, 3.0]
+    expected = SteinThinning(9, random_state=0).fit(frame, scores=scores)
+    model = SteinThinning(9, random_state=0).fit(frame, scores=scores[list("cab")])
+    assert_array_equal(model.sample_indices_, expected.sample_indices_)
+    assert model.ksd_ == pytest.approx(expected.ksd_)
+    with pytest.raises(ValueError, match="row labels"):
+        SteinThinning(9).fit(frame, scores=scores.sample(frac=1.0, random_state=0))

@@ -235,3 +235,7 @@ def test_changed_parameters():
         model.set_params(n_samples=10_000).partial_fit(X[:10])
     with pytest.raises(ValueError, match="fit starts another"):
         model.set_params(n_samples=50, y_kernel="ridge").partial_fit(X[:9], X[:9, 0])
+    with pytest.raises(ValueError, match="fit starts another"):
+        model.set_params(y_kernel=None, kernel="laplacian").partial_fit(X[:9])
+    model.set_params(kernel="rbf", n_samples=30).partial_fit(X[:9])
+    assert len(model.sample_indices_) == 30
