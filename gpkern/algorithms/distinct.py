@@ -10,7 +10,7 @@ from .._device import is_cupy
 SEED = 20_260
 
 
-def distinct_rows(X):
+def distinct_rows(X, xp=np):
     """The distinct rows of an array.
 
     Rows are told apart by a hash of their bits, which sorts as one number each, and
@@ -19,7 +19,9 @@ def distinct_rows(X):
     Parameters
     ----------
     X : array of shape (n, d)
-        Of floats; on either device.
+        Of floats.
+    xp : module, default=numpy
+        The library of X.
 
     Returns
     -------
@@ -28,9 +30,6 @@ def distinct_rows(X):
     place : array of int, shape (n,)
         Which of these each row is.
     """
-    xp = np
-    if is_cupy(X):
-        import cupy as xp
     X = xp.ascontiguousarray(X) + 0.0  # one zero, of the two that there are
     integer = {4: np.uint32, 8: np.uint64}[X.dtype.itemsize]
     bits = X.view(integer).astype(np.uint64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,14 @@ class MixtureField:
         """Logs of the terms (m, k), and ``S_k^-1 (m_k - x)``, shape (m, k, d)."""
         away = self.points - X[:, None, :]
         pulls = np.einsum("kab,mkb->mka", self.precisions, away)
-        logs = np.linalg.slogdet(self.precisions)[1]
-        d = X.shape[1]
+        return self._log_peaks - 0.5 * (away * pulls).sum(axis=2), pulls
+
+    @cached_property
+    def _log_peaks(self):
+        """Logs of the terms at their own means."""
+        logs, d = np.linalg.slogdet(self.precisions)[1], self.points.shape[1]
         with np.errstate(divide="ignore"):
-            own = np.log(self.weights) + 0.5 * logs - 0.5 * d * np.log(2.0 * np.pi)
-        return own - 0.5 * (away * pulls).sum(axis=2), pulls
+            return np.log(self.weights) + 0.5 * logs - 0.5 * d * np.log(2.0 * np.pi)
 
     def _shares(self, X):
         logs, pulls = self._terms(X)
@@ -73,11 +77,7 @@ class MixtureField:
 
     def bound(self):
         """What the sum exceeds nowhere: the terms at their own means."""
-        logs = np.linalg.slogdet(self.precisions)[1]
-        d = self.points.shape[1]
-        with np.errstate(divide="ignore"):
-            own = np.log(self.weights) + 0.5 * logs - 0.5 * d * np.log(2.0 * np.pi)
-        return float(special.logsumexp(own))
+        return float(special.logsumexp(self._log_peaks))
 
 
 def mixture_field(mixture, whitening, device):

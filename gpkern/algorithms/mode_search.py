@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial.distance import cdist
+from sklearn.metrics import pairwise_distances_argmin
 
 from .mean_shift import ascend
 from .modes import merged, passes, polish, seeds_of
@@ -124,7 +124,4 @@ def _grid_maxima(field):
 
 def nearest_mode(ends, points, label):
     """Label of the nearest mode of each end."""
-    out = np.empty(len(ends), int)
-    for a in range(0, len(ends), 4096):
-        out[a : a + 4096] = label[cdist(ends[a : a + 4096], points).argmin(axis=1)]
-    return out
+    return label[pairwise_distances_argmin(ends, points)]

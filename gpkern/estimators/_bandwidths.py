@@ -7,6 +7,8 @@ import numpy as np
 from ..algorithms import bandwidth as rules
 from ..kernels.density import Gaussian
 
+# Metrics that are the Euclidean one.
+EUCLIDEAN = ("euclidean", "l2")
 RULES = ("scott", "silverman", "normal_reference", "lcv", "lscv", "isj", "nn")
 
 
@@ -32,7 +34,7 @@ def resolve_bandwidth(estimator, kernel, X, weights, device, rng):
     given, d = estimator.bandwidth, X.shape[1]
     if not isinstance(given, str):
         return _checked(given, d, estimator.metric)
-    if estimator.metric not in ("euclidean", "l2"):
+    if estimator.metric not in EUCLIDEAN:
         raise ValueError(
             f"bandwidth={given!r} needs metric='euclidean', not "
             f"{estimator.metric!r}: set a number"
@@ -92,7 +94,7 @@ def _checked(given, d, metric):
     value = np.asarray(given, dtype=np.float64)
     if value.ndim == 0:
         return float(value)
-    if metric not in ("euclidean", "l2"):
+    if metric not in EUCLIDEAN:
         raise ValueError(f"bandwidth must be one number for metric={metric!r}")
     if not np.isfinite(value).all():
         raise ValueError("bandwidth holds NaN or infinity")

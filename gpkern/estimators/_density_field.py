@@ -8,15 +8,13 @@ from ..algorithms.whitening import Whitening
 from ._kernel_density import KernelDensity
 
 
-def field_of(density, X, device):
+def field_of(density, device):
     """A density's field, how rows come into its units, and the log of a unit.
 
     Parameters
     ----------
     density : KernelDensity, GaussianMixture or BayesianGaussianMixture
         Fitted.
-    X : array
-        For messages and devices.
     device : Device
 
     Returns

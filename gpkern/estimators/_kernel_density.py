@@ -16,7 +16,7 @@ from ..algorithms.regimes import diagnose
 from ..algorithms.whitening import Whitening
 from ..kernels.density import DENSITY_KERNELS, DensityKernel
 from ..kernels.metrics import OtherMetric
-from ._bandwidths import RULES, resolve_bandwidth
+from ._bandwidths import EUCLIDEAN, RULES, resolve_bandwidth
 from ._door import (
     ArrayKind,
     all_or_nothing,
@@ -28,8 +28,6 @@ from ._door import (
 )
 from ._thinning_rows import in_memory
 
-# Metrics that are the Euclidean one.
-EUCLIDEAN = ("euclidean", "l2")
 # Share of distinct rows up to which repeated ones are merged.
 MOST_DISTINCT = 0.9
 # Rows of the sample that `diagnose` looks at.
@@ -198,7 +196,7 @@ or str, default=1.0
         weights = np.ones(X.shape[0]) if weights is None else weights
         xp, X = device.xp, _floats(device.put(X))
         weights = xp.asarray(weights / weights.sum())
-        first, place = distinct_rows(X)
+        first, place = distinct_rows(X, xp)
         if len(first) > MOST_DISTINCT * len(X):
             first = place = xp.arange(len(X))
         merged = xp.bincount(place, weights=weights, minlength=len(first))
@@ -368,13 +366,18 @@ or str, default=1.0
         """What mode finding climbs, on a device; see `_density_field.field_of`."""
         if self.metric not in EUCLIDEAN:
             raise ValueError(f"modes need metric='euclidean', not {self.metric!r}")
-        xp = device.xp
+        return self._sum_on(device), self._whitening, self._log_integral
+
+    def _sum_on(self, device):
+        """The sum of kernels on a device."""
+        kernel = self.kernel_
+        if self.metric not in EUCLIDEAN:
+            kernel = OtherMetric(kernel, self.metric, self.metric_params)
         points, shares = (
-            xp.asarray(device.put(to_numpy_or_cupy(a)))
+            device.xp.asarray(device.put(to_numpy_or_cupy(a)))
             for a in (self._points, self._shares)
         )
-        sums = KernelSum(self.kernel_, points, shares, device)
-        return sums, self._whitening, self._log_integral
+        return KernelSum(kernel, points, shares, device)
 
     def _of_rows(self):
         return to_numpy_or_cupy(self._place), to_numpy_or_cupy(self._own)
@@ -382,17 +385,11 @@ or str, default=1.0
     def _sums(self, X=None):
         """The sum of kernels on its device, and the user's type of array."""
         check_is_fitted(self)
-        points, shares = (to_numpy_or_cupy(a) for a in (self._points, self._shares))
+        points = to_numpy_or_cupy(self._points)
         arrays = (points,) if X is None else (X, points)
         device = choose_device(self.device, *arrays, predicting=True)
         with device.here():
-            points, shares = (
-                device.xp.asarray(device.put(a)) for a in (points, shares)
-            )
-        kernel = self.kernel_
-        if self.metric not in EUCLIDEAN:
-            kernel = OtherMetric(kernel, self.metric, self.metric_params)
-        return KernelSum(kernel, points, shares, device), ArrayKind(self._points)
+            return self._sum_on(device), ArrayKind(self._points)
 
     def _ready(self, X):
         """Whitened rows on the device, the sum of kernels, and the user's type."""

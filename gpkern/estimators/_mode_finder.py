@@ -186,7 +186,7 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         X = in_memory(check_fit_X(self, X, sparse_ok=False))
         self.kde_ = self._density(X, sample_weight)
         device = choose_device(self.device, X)
-        field, whitening, log_unit = field_of(self.kde_, X, device)
+        field, whitening, log_unit = field_of(self.kde_, device)
         search = ModeSearch(
             self.strategy,
             None if self.n_seeds == "auto" else self.n_seeds,
@@ -217,7 +217,7 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         X = in_memory(check_predict_X(self, X, sparse_ok=False))
         device = choose_device(self.device, X, predicting=True)
         with device.here():
-            field, whitening, _ = field_of(self.kde_, X, device)
+            field, whitening, _ = field_of(self.kde_, device)
             rows = whitening.into(device.xp.asarray(device.put(X)), device.xp)
             if self.assign == "ascend":
                 run = ascend(field, rows)

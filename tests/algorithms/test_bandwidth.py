@@ -113,11 +113,11 @@ def test_plug_in_reference_value():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_distinct_rows(dtype, asarray, host):
+def test_distinct_rows(dtype, xp, asarray, host):
     rng = np.random.default_rng(0)
     X = rng.integers(-2, 3, size=(500, 3)).astype(dtype)
     X[0, 0] = -0.0
-    first, place = map(host, distinct.distinct_rows(asarray(X)))
+    first, place = map(host, distinct.distinct_rows(asarray(X), xp))
     assert_array_equal(X[first[place]], X)
     assert len(first) == len(np.unique(X, axis=0))
     assert (np.diff(first) > 0).all()
