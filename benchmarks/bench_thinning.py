@@ -26,6 +26,7 @@ import numpy as np
 
 from gpkern import KernelOperator, KernelThinning
 from gpkern.algorithms.compress import standard
+from gpkern.algorithms.exchanges import exchange
 from gpkern.algorithms.halving import take_rows
 from gpkern.algorithms.mean_distance import DistanceEstimate
 from gpkern.kernels import RBF
@@ -40,6 +41,7 @@ except ImportError:
 DENSE_ROWS, PEER_SEEDS = 16_384, 2
 # Rows up to which distances are exact.
 EXACT_ROWS = 65_536
+CHAIN_DRAWS = 100_000
 STREAM_ROWS, CHUNK_ROWS = 1_000_000, 10_000
 
 
@@ -74,6 +76,25 @@ def goodpoints(kernel, d):
     return thinned, compressed
 
 
+def several(kernel):
+    """Exchanges from standard starts in shuffled rows, for as long as ours takes."""
+
+    def choose(X, seed):
+        start = time.perf_counter()
+        gpkern(kernel)(X, seed)
+        allowed = time.perf_counter() - start
+        operator, rng = KernelOperator(kernel, X), np.random.default_rng(seed)
+        start, best = time.perf_counter(), (np.inf, None)
+        mu = operator.row_sum() / len(X)
+        while time.perf_counter() - start < allowed:
+            rows = standard(rng.permutation(len(X)), int(np.sqrt(len(X))))
+            found = exchange(operator, rows, mu)
+            best = min(best, (found.path[-1], found.rows), key=lambda f: f[0])
+        return best[1], None
+
+    return choose
+
+
 def distance(operator, rows, weights):
     """MMD of weighted rows to the whole sample."""
     p = np.full(operator.shape[0], -1.0 / operator.shape[0])
@@ -87,7 +108,12 @@ def compare(n, d, seeds, peers=True):
     kernel = RBF(np.sqrt(2.0 * d))
     methods = {
         "gpkern": (gpkern(kernel), seeds),
-        "gpkern, standard start": (gpkern(kernel, method="standard"), seeds),
+        "gpkern, 24 perturbations": (gpkern(kernel, n_perturbations=24), seeds),
+        "gpkern, standard start": (
+            gpkern(kernel, method="standard", n_perturbations=0),
+            seeds,
+        ),
+        "the best of several of these": (several(kernel), seeds),
         "gpkern, simplex weights": (gpkern(kernel, weights="simplex"), seeds),
     }
     if peer is not None and peers:
@@ -180,13 +206,11 @@ def slopes(largest):
     return out
 
 
-def chain(largest=8):
+def chain():
     """A sticky chain: n of its draws, evenly spread, thinned to their square root."""
-    X, moves = _chains.goodwin(4**largest)
-    kernel, sizes = (
-        RBF(np.sqrt(2.0 * X.shape[1])),
-        [4**k for k in range(2, largest + 1)],
-    )
+    X, moves = _chains.goodwin(CHAIN_DRAWS)
+    kernel = RBF(np.sqrt(2.0 * X.shape[1]))
+    sizes = [*(4**k for k in range(2, 9)), len(X)]
     to_chain, rng = distances(KernelOperator(kernel, X)), np.random.default_rng(0)
     errors = {"kernel thinning": [], "standard thinning": [], "random": []}
     for n in sizes:
@@ -260,7 +284,7 @@ def main():
     """Run, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--largest", type=int, default=8, help="n = 4^4 to 4^largest")
+    parser.add_argument("--largest", type=int, default=9, help="n = 4^4 to 4^largest")
     parser.add_argument("--no-peers", action="store_true", help="gpkern alone")
     parts = ("stream", "slopes", "chain", "rows")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)

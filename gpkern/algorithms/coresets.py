@@ -1,8 +1,6 @@
-"""Coresets: their distance to a sample, and rows exchanged until none is better."""
+"""Coresets: their distance to a sample, herding, and weights."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import linalg, optimize
@@ -10,27 +8,8 @@ from scipy import linalg, optimize
 from . import greedy
 from .halving import take_rows
 
-# Passes over a coreset, at most; far fewer are needed.
-MOST_PASSES = 100
-# Rows of K that may be kept while rows are exchanged, in bytes.
+# Dense rows of K that may be kept, in bytes.
 KEPT_BYTES = 1 << 28
-# Rows of K that are made at a time.
-AHEAD = 32
-
-
-@dataclass
-class Coreset:
-    """Rows that stand for a sample.
-
-    Attributes
-    ----------
-    rows : ndarray of int, shape (s,)
-    path : list of float
-        ``mean k(C, C) - 2 mean mu(C)`` after each pass.
-    """
-
-    rows: np.ndarray
-    path: list = field(default_factory=list)
 
 
 def distance_of(squared):
@@ -102,172 +81,13 @@ def without_worst(operator, rows, mu, size):
     return np.flatnonzero(kept)
 
 
-def exchange(operator, rows, mu, passes=None, unique=True):
-    """Exchange each row of a coreset for the best one, until nothing improves.
-
-    Parameters
-    ----------
-    operator : KernelOperator
-        K of all rows that may be chosen, with each other; symmetric.
-    rows : ndarray of int, shape (s,)
-        The start.
-    mu : array of shape (n,)
-        Mean kernel value of each row with the sample to stand for.
-    passes : int, default=None
-        At most; None until a pass changes nothing.
-    unique : bool, default=True
-        Whether a row may be in the coreset only once.
-
-    Returns
-    -------
-    Coreset
-    """
-    return exchange_all(operator, [rows], mu, passes, unique)[0]
-
-
-def exchange_all(operator, starts, mu, passes=None, unique=True):
-    """`exchange` from several starts of one size; a `Coreset` from each."""
-    mu = operator.device.xp.asarray(mu, dtype=np.float64)
-    if DenseExchange.serves(operator):
-        works = [DenseExchange(operator, np.stack(starts), mu, unique)]
-    else:
-        # One after another: each holds rows of K.
-        works = (RowExchange(operator, rows, mu, unique) for rows in starts)
-    out = []
-    for work in works:
-        found, active = [Coreset(None) for _ in work.rows], list(range(len(work.rows)))
-        for _ in range(MOST_PASSES if passes is None else passes):
-            changed, values = work.run(), work.objectives()
-            for c in active:
-                found[c].path.append(float(values[c]))
-            active = [c for c in active if changed[c]]
-            if not active:
-                break
-        for coreset, rows in zip(found, operator.device.get(work.rows), strict=True):
-            coreset.rows = rows
-        out += found
-        del work  # before the next is made
-    return out
-
-
-class _Exchange:
-    """What the two ways of exchanging share.
-
-    Attributes
-    ----------
-    rows : array of int, shape (coresets, s)
-    total : array of shape (coresets, n)
-        Sums of the rows of K in each coreset.
-    plain : array of shape (n,)
-        What a row adds to the objective, but for its values with the others.
-    base : array of shape (coresets, n)
-        The same, and infinity for what may not be chosen.
-    """
-
-    def __init__(self, operator, rows, mu, unique):
-        xp, self.mu, self.unique = operator.device.xp, mu, unique
-        self.xp, self.rows = xp, rows
-        self.plain = operator.diagonal() / rows.shape[1] - 2.0 * mu
-        self.base = xp.tile(self.plain, (len(rows), 1))
-        if unique:
-            self.base[xp.arange(len(rows))[:, None], xp.asarray(rows)] = np.inf
-
-    def objectives(self):
-        """``mean k(C, C) - 2 mean mu(C)`` of each coreset."""
-        chosen = self.xp.asarray(self.rows)
-        inner = self.xp.take_along_axis(self.total, chosen, axis=1).mean(axis=1)
-        return inner / chosen.shape[1] - 2.0 * self.mu[chosen].mean(axis=1)
-
-
-class RowExchange(_Exchange):
-    """Passes of `exchange` by rows of K, which are computed when they are needed.
-
-    One coreset, its rows on the host.
-    """
-
-    def __init__(self, operator, rows, mu, unique):
-        super().__init__(operator, np.array(rows).reshape(1, -1), mu, unique)
-        n = operator.shape[0]
-        self.operator, self.diagonal, self.kept = operator, operator.diagonal(), {}
-        self.keep = 8 * len(rows) * n <= KEPT_BYTES
-        self.ahead = int(max(1, min(AHEAD, KEPT_BYTES // (8 * n))))
-        self.total = self.xp.zeros((1, n))
-        for t in range(len(rows)):
-            self.total[0] += self._row(t)
-            self._let_go(t)
-
-    def _row(self, place):
-        """Row of K of one of the coreset; those of the next are made with it."""
-        if place not in self.kept:
-            places = range(place, min(place + self.ahead, self.rows.shape[1]))
-            self._make([p for p in places if p not in self.kept])
-        return self.kept[place]
-
-    def _make(self, places):
-        chosen = self.rows[0, places]
-        some = self.operator.with_rows(take_rows(self.operator, chosen))
-        block = some.to_dense().astype(np.float64, copy=False)
-        for place, row, i in zip(places, block, chosen, strict=True):
-            row[i] = self.diagonal[i]  # of a row and itself
-            self.kept[place] = row
-
-    def _let_go(self, place):
-        if not self.keep:
-            self.kept.pop(place, None)
-
-    def run(self):
-        """One pass: how many exchanges there were, shape (1,)."""
-        rows, total, base = self.rows[0], self.total[0], self.base[0]
-        changed, step = 0, 2.0 / len(rows)
-        for t in range(len(rows)):
-            old = int(rows[t])
-            total -= self._row(t)
-            base[old] = self.plain[old]
-            gain = base + step * total
-            best = int(gain.argmin())
-            # Of equals the present one stays: no exchange without a gain.
-            if best != old and float(gain[best]) < float(gain[old]):
-                rows[t] = best
-                changed += 1
-                self._make([t])
-            total += self._row(t)
-            self._let_go(t)
-            if self.unique:
-                base[int(rows[t])] = np.inf
-        return [changed]
-
-
-class DenseExchange(_Exchange):
-    """The same on a GPU, a pass in one launch, where K itself fits its memory.
-
-    Several coresets, rows and all on the GPU.
-    """
-
-    def __init__(self, operator, rows, mu, unique):
-        super().__init__(operator, operator.device.xp.asarray(rows), mu, unique)
-        self.walks, self.K = operator.device.walks, operator.to_dense()
-        self.total = self.xp.stack([self.K[r].sum(axis=0) for r in self.rows])
-
-    @staticmethod
-    def serves(operator):
-        """Whether there is a GPU with room for K, in float64."""
-        device, n = operator.device, operator.shape[0]
-        fits = 8 * n * n <= device.dense_bytes()
-        return device.name != "cpu" and operator.dtype == np.float64 and fits
-
-    def run(self):
-        """One pass: how many exchanges there were, shape (coresets,)."""
-        state = self.plain, self.base, self.rows, self.total
-        return self.walks.exchange(self.K, *state, self.unique).get()
-
-
 def herd(operator, size, mu, unique=True):
     """Rows chosen one by one, each the best for the mean of those before: herding.
 
     Parameters
     ----------
     operator, mu, unique
-        Of `exchange`.
+        Of `exchanges.exchange`.
     size : int
 
     Returns

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..kernels import SteinKernel, median_distance, resolve_kernel
 from .compress import thin
-from .coresets import Coreset, exchange
+from .exchanges import Coreset, exchange
 from .greedy import choose
 from .halving import take_rows
 

@@ -58,12 +58,13 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
     length_scale : float, ndarray, "median", "scale" or None, default=None
         None: "median" for a named kernel without gamma; a kernel object's own.
     method : str, default="auto"
-        How the start of the exchanges is found. "target" halves all rows by the kernel
-        itself, "power" by its power kernel, "kt+" by the sum of both, "compress++"
-        compresses them first, in near-linear time, "herding" chooses one row after
-        another, "standard" takes every k-th. "auto" is "compress++" above 20,000
-        rows; below, "target" for smooth kernels and "kt+" for others with a power
-        kernel of elementary functions.
+        How the start of the search is found. "target" halves all rows by the kernel
+        itself, "power" by its power kernel, "kt+" by the sum of both; "compress++"
+        compresses them first, in near-linear time, and halves by what suits the kernel:
+        by itself where it is smooth, otherwise by that sum, where the power kernel is
+        of elementary functions. "herding" chooses one row after another, "standard"
+        takes every k-th. "auto" is "compress++" above 2,000 rows; below, "target" or
+        "kt+", as suits the kernel.
     oversampling : int or "auto", default="auto"
         Of "compress++": sets of ``2^oversampling`` times the square root of n rows. The
         larger, the better and slower. "auto" is 4, or what n_samples needs.
@@ -72,9 +73,15 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
     refine : "converge" or int, default="converge"
         Passes over the chosen rows in which each is exchanged for the best one, 5 to 40
         of them until none is better; a pass computes n_samples rows of K, up to 20,000
-        values each. Most is gained in the first three. The better of what comes of the
-        halved set and of every k-th row is taken, as compared on the rows that may be
-        exchanged; above 20,000 rows these are those that were compressed and some more.
+        values each. Most is gained in the first three. The best of what comes of the
+        halved set, of herding and of every k-th row is taken, as compared on the rows
+        that may be exchanged; above 20,000 rows these are those that were compressed
+        and some more.
+    n_perturbations : int or "auto", default="auto"
+        How often one in twenty of the chosen rows is then drawn anew, and the exchanges
+        repeated; what is nearer is kept (iterated local search). "auto" is 8, and 0
+        where `refine` is a number. In two columns 24 bring the distance down by another
+        tenth or more.
     unique : bool, default=True
         Whether a row may be chosen only once.
     weights : {None, "simplex", "sum-to-one"}, default=None
@@ -117,8 +124,9 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         of a stream up to 16,383. Of a longer one, the distance to expect between the
         stream and what is kept of it.
     objective_path_ : list of float
-        Squared distance less a constant, after each pass of exchanges; a list of them
-        for each class where the sample was stratified.
+        Squared distance less a constant, after each pass of exchanges and each
+        perturbation that was kept; a list of them for each class where the sample was
+        stratified.
     kernel_, split_kernel_ : Kernel
         Of the distance, and that of the halving.
     method_ : str
@@ -173,6 +181,10 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
             Interval(Integral, 0, None, closed="left"),
             StrOptions({"converge"}),
         ],
+        "n_perturbations": [
+            Interval(Integral, 0, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
         "unique": ["boolean"],
         "weights": [StrOptions({"simplex", "sum-to-one"}), None],
         "stratify": [StrOptions({"y"}), None],
@@ -191,6 +203,7 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         oversampling="auto",
         delta=0.5,
         refine="converge",
+        n_perturbations="auto",
         unique=True,
         weights=None,
         stratify=None,
@@ -208,6 +221,7 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         self.oversampling = oversampling
         self.delta = delta
         self.refine = refine
+        self.n_perturbations = n_perturbations
         self.unique = unique
         self.weights = weights
         self.stratify = stratify

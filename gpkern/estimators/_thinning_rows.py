@@ -29,6 +29,10 @@ from ._door import check_targets, to_numpy_or_cupy
 SMOOTH = (RBF, RationalQuadratic, InverseMultiquadric, Sinc)
 # Rows on which a kernel is checked.
 CHECKED_ROWS = 64
+# Perturbations of a coreset, where their number is left open.
+PERTURBATIONS = 8
+# Rows above which compressing them first costs the coreset nothing.
+COMPRESSED_ROWS = 2_000
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,18 @@ def _is_smooth(kernel):
     if type(kernel) is Matern:
         return kernel.nu > 1e15
     return type(kernel) in SMOOTH
+
+
+def halving_method(kernel, d):
+    """Which method halves by the kernel that suits this one: "target" or "kt+"."""
+    if _is_smooth(kernel):
+        return "target"
+    try:
+        power = formula_of(power_kernel(kernel, d), d)
+    except ValueError:
+        return "target"
+    # With Bessel functions it would take far longer, for nothing that is measured.
+    return "target" if any(n.op == "matern" for n in nodes(power)) else "kt+"
 
 
 def check_kernel(operator, random_state):
@@ -167,18 +183,11 @@ class RowsAndKernels:
     def _method(self, kernel, n, d):
         if self.method != "auto":
             return self.method
-        if n > thinning.ALL_PAIRS_ROWS:
-            return "compress++"
-        if _is_smooth(kernel):
-            return "target"
-        try:
-            power = formula_of(power_kernel(kernel, d), d)
-        except ValueError:
-            return "target"
-        # With Bessel functions it would take far longer, for nothing that is measured.
-        return "target" if any(n.op == "matern" for n in nodes(power)) else "kt+"
+        return "compress++" if n > COMPRESSED_ROWS else halving_method(kernel, d)
 
     def _split_kernel(self, kernel, method, d):
+        if method == "compress++":
+            method = halving_method(kernel, d)
         if method == "power":
             return power_kernel(kernel, d)
         if method == "kt+":  # each of the two 1 where rows meet
@@ -195,8 +204,14 @@ class RowsAndKernels:
             None if self.oversampling == "auto" else self.oversampling,
             self.delta,
             None if self.refine == "converge" else self.refine,
+            self._perturbations(),
             self.unique,
         )
+
+    def _perturbations(self):
+        if self.n_perturbations != "auto":
+            return self.n_perturbations
+        return PERTURBATIONS if self.refine == "converge" else 0
 
     def _fitted_weights(self, operator, chosen, share):
         """`_weights` of rows of a sample with these shares."""

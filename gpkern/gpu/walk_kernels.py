@@ -71,7 +71,7 @@ def _inner(K, problem, i, a, b):
 def exchange(K, plain, base, rows, total, unique, changed):
     """A pass over coresets in which each row is exchanged for the best one.
 
-    A coreset for each block of `THREADS` threads; see `algorithms.coresets.exchange`.
+    A coreset for each block of `THREADS` threads; see `algorithms.exchanges.exchange`.
 
     Parameters
     ----------

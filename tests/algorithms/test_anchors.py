@@ -50,7 +50,7 @@ def test_coreset_of_a_large_sample(large, monkeypatch):
     """Nearer to it than without anchors, which only see what was compressed."""
     X, operator = large
     monkeypatch.setattr(thinning, "MEAN_PAIRS", 0)
-    way = Thinning("compress++", RBF(1.5), 2, 0.5, None, True)
+    way = Thinning("compress++", RBF(1.5), 2, 0.5, None, 0, True)
 
     def distance():
         rows, _ = way.choose(operator, 70, None, np.random.RandomState(0))

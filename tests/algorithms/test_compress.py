@@ -6,7 +6,8 @@ from numpy.testing import assert_array_equal
 
 from gpkern import KernelOperator
 from gpkern.algorithms.compress import compress, standard, thin
-from gpkern.algorithms.coresets import exchange, objective
+from gpkern.algorithms.coresets import objective
+from gpkern.algorithms.exchanges import exchange
 from gpkern.algorithms.halving import split
 from gpkern.kernels import RBF
 

@@ -184,6 +184,9 @@ def test_auto(kernel, method):
     assert model.method_ == method
     assert model.kernel_ == kernel
     assert (model.split_kernel_ == kernel) == (method == "target")
+    large = KernelThinning(5, kernel=kernel, refine=1).fit(sample(2001))
+    assert large.method_ == "compress++"
+    assert large.split_kernel_ == model.split_kernel_
 
 
 def test_length_scales():

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gpkern import KernelOperator
-from gpkern.algorithms.coresets import DenseExchange, RowExchange
+from gpkern.algorithms.exchanges import DenseExchange, RowExchange, search
 from gpkern.cpu import walks as on_cpu
 from gpkern.kernels import RBF
 
@@ -109,3 +109,18 @@ def test_exchange(unique):
             assert_array_equal(dense.rows[c].get(), one.rows[0])
             assert_allclose(dense.total[c].get(), one.total[0], rtol=1e-10)
             assert float(dense.objectives()[c]) == pytest.approx(one.objectives()[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("unique", [True, False])
+def test_search_finds_the_same_on_both(unique):
+    X = np.random.default_rng(0).normal(size=(3000, 4))
+    starts, found = [np.arange(a, 3000, 60) for a in (0, 1)], []
+    for device in ("cpu", "cuda"):
+        operator = KernelOperator(RBF(2.0), X, device=device)
+        mu = operator.row_sum() / 3000
+        state = np.random.RandomState(0)
+        found.append(search(operator, starts, mu, None, unique, 8, state))
+    assert_array_equal(found[0].rows, found[1].rows)
+    assert found[0].path == pytest.approx(found[1].path, abs=1e-12)
+    assert found[0].path[-1] < search(operator, starts, mu, None, unique).path[-1]
