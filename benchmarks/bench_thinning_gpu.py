@@ -50,16 +50,18 @@ def on_both(work, make, data, cpu, **given):
     return row
 
 
-def kernel_thinning(n, size, d, cpu):
+def kernel_thinning(n, size, d, cpu, **more):
     """Compress++ of normal rows."""
     X = cp.random.default_rng(0).standard_normal((n, d))
     options = {
         "kernel": RBF(np.sqrt(2.0 * d)),
         "method": "compress++",
         "oversampling": 4,
+        **more,
     }
+    told = "".join(f", {name}={value}" for name, value in more.items())
     row = on_both(
-        f"KernelThinning, {n:,} to {size:,}, d {d}",
+        f"KernelThinning, {n:,} to {size:,}, d {d}{told}",
         lambda seed: KernelThinning(
             size, random_state=seed, compute_mmd=False, **options
         ),
@@ -95,6 +97,7 @@ def main():
         kernel_thinning(1 << 16, 256, 10, cpu=True),
         kernel_thinning(1 << 20, 1024, 2, cpu=False),
         kernel_thinning(1 << 20, 1024, 10, cpu=False),
+        kernel_thinning(1 << 20, 1024, 10, cpu=False, n_perturbations=0),
         kernel_thinning(1 << 20, 1024, 50, cpu=False),
         stein_thinning(1 << 16, 256, 10, cpu=True),
         stein_thinning(1 << 20, 1024, 10, cpu=False),

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ..algorithms import gridded
 from ..algorithms.distinct import distinct_rows
 from ..algorithms.kernel_sum import KernelSum
 from ..algorithms.regimes import diagnose
@@ -66,7 +67,8 @@ or str, default=1.0
         - "nn": the median distance of nearest neighbours, over the root of the
           columns, times the standard deviations; for many columns.
     algorithm : {"auto", "exact", "kd_tree", "ball_tree"}, default="auto"
-        All are the exact sum; the trees are accepted as scikit-learn's names.
+        "exact" ignores `atol` and `rtol`. The trees are accepted as scikit-learn's
+        names, and do as "auto" does.
     kernel : str or DensityKernel, default="gaussian"
         "gaussian", "tophat", "epanechnikov", "exponential", "linear", "cosine",
         "biweight", "triweight", "logistic", "sigmoid", "student-t" (of 3 degrees of
@@ -77,7 +79,10 @@ or str, default=1.0
         A metric of `sklearn.metrics.pairwise_distances`. The kernel's integral is that
         for the Euclidean one; others are computed on the CPU, for one bandwidth.
     atol, rtol : float, default=0
-        Errors that are allowed. The exact sum has none.
+        Errors that are allowed: a density is off by at most ``atol + rtol * density``.
+        With these, Gaussian kernels in one to three columns on the CPU are summed on a
+        grid, with a bound on its error, where that is quicker, and rows for which the
+        bound is not good enough exactly; all else is summed exactly anyway.
     breadth_first : bool, default=True
         Of scikit-learn's trees; ignored.
     leaf_size : int, default=40
@@ -233,7 +238,7 @@ or str, default=1.0
         """
         rows, sums, kind = self._ready(X)
         with sums.device.here():
-            return kind.out(sums.log(rows) - self._log_integral)
+            return kind.out(self._logs(sums, rows) - self._log_integral)
 
     def score(self, X, y=None):
         """Sum of the log densities at rows: the log likelihood.
@@ -337,6 +342,15 @@ or str, default=1.0
         return found.described(scale, kind.out(found.effective_number))
 
     # ------------------------------------------------------------------ inside
+
+    def _logs(self, sums, rows):
+        """Log sums, exact or within what is allowed."""
+        if max(self.atol, self.rtol) == 0 or self.algorithm == "exact":
+            return sums.log(rows)
+        if self.metric not in EUCLIDEAN or not gridded.serves(sums):
+            return sums.log(rows)
+        unit = np.exp(self._log_integral)
+        return gridded.log_sum(sums, rows, self.atol * unit, self.rtol)
 
     def _units(self, X, weights, device):
         """What rows are shifted and divided by."""

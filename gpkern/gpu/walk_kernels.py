@@ -15,6 +15,9 @@ from numba import cuda, float64, int64
 # enough that each has the registers that it needs.
 PAIRS = 256
 THREADS = 512
+# Columns for which a thread of exchanges reads before it writes: so many reads are
+# under way at once.
+AT_ONCE = 8
 
 
 @cuda.jit(cache=True)
@@ -91,6 +94,8 @@ def exchange(K, plain, base, rows, total, unique, changed):
     gains = cuda.shared.array(THREADS, float64)
     places = cuda.shared.array(THREADS, int64)
     present = cuda.shared.array(1, float64)
+    rest = cuda.local.array(AT_ONCE, float64)
+    held = cuda.local.array(AT_ONCE, float64)
     c, t, n, size = cuda.blockIdx.x, cuda.threadIdx.x, K.shape[0], rows.shape[1]
     step, count, new = 2.0 / size, 0, -1
     for s in range(size):
@@ -99,17 +104,21 @@ def exchange(K, plain, base, rows, total, unique, changed):
             base[c, old] = plain[old]
         cuda.syncthreads()
         least, best = math.inf, n
-        for j in range(t, n, THREADS):
-            rest = total[c, j]
-            if new >= 0:  # of the step before
-                rest += K[new, j]
-            rest -= K[old, j]
-            total[c, j] = rest
-            gain = base[c, j] + step * rest
-            if j == old:
-                present[0] = gain
-            if gain < least:
-                least, best = gain, j
+        for first in range(t, n, AT_ONCE * THREADS):
+            for u in range(AT_ONCE):
+                j = min(first + u * THREADS, n - 1)
+                before = K[new, j] if new >= 0 else 0.0  # of the step before
+                rest[u] = total[c, j] + before - K[old, j]
+                held[u] = base[c, j]
+            for u in range(AT_ONCE):
+                j = first + u * THREADS
+                if j < n:
+                    total[c, j] = rest[u]
+                    gain = held[u] + step * rest[u]
+                    if j == old:
+                        present[0] = gain
+                    if gain < least:
+                        least, best = gain, j
         gains[t], places[t] = least, best
         cuda.syncthreads()
         half = THREADS // 2
