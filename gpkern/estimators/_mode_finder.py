@@ -89,7 +89,8 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
     basin_weight_ : ndarray of shape (n_modes,)
         Share of the rows, by weight, that belong to each mode; see `labels_`.
     upper_bound_ : float
-        The log density is nowhere larger; certified.
+        The log density is nowhere larger; certified, and computed when it is first
+        asked for.
     certified_gap_ : float
         `upper_bound_` less the largest `mode_log_density_`.
     n_evals_ : int
@@ -245,6 +246,27 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         counts = np.bincount(labels, weights, minlength=len(self.modes_))
         return counts / counts.sum()
 
+    @property
+    def upper_bound_(self):
+        """What the log density exceeds nowhere."""
+        check_is_fitted(self)
+        if self._bound is None:
+            device = choose_device(self.device, self._rows, predicting=True)
+            with device.here():
+                field, _, log_unit = field_of(self.kde_, device)
+                if hasattr(field, "bound"):
+                    bound = field.bound()
+                else:
+                    found = float(self.mode_log_density_[0]) + log_unit
+                    bound = upper_bound(field.exact(), found, self.tolerance)
+            self._bound = bound - log_unit
+        return self._bound
+
+    @property
+    def certified_gap_(self):
+        """How much denser than the densest mode an unseen one could be, in nats."""
+        return self.upper_bound_ - float(self.mode_log_density_[0])
+
     # ------------------------------------------------------------------ inside
 
     def _density(self, X, sample_weight):
@@ -300,9 +322,4 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         self.persistence_ = found.persistence[kept]
         self._all_modes, self._merged_into = found.points, found.label
         self.n_evals_ = found.n_evaluations
-        if hasattr(field, "bound"):
-            bound = field.bound()
-        else:
-            bound = upper_bound(field.exact(), float(found.values[0]), self.tolerance)
-        self.upper_bound_ = bound - log_unit
-        self.certified_gap_ = self.upper_bound_ - float(self.mode_log_density_[0])
+        self._bound = None
