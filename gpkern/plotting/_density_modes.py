@@ -107,7 +107,8 @@ class DensityModesDisplay:
         sample_weight : array-like of shape (n,), default=None
             Of the rows, as in `fit`; what the regions hold is counted by it.
         n_grid : int, default=100
-            Places along each column at which the density is computed.
+            Places along each column at which the density is computed; one column has
+            those of the modes too.
         max_points : int, default=5000
             Rows of X to draw, evenly spread; regions and labels are of these.
         ax : matplotlib Axes, default=None
@@ -123,13 +124,19 @@ class DensityModesDisplay:
         names = [str(c) for c in X.columns] if hasattr(X, "columns") else None
         rows, width = _on_host(X), finder.n_features_in_
         check_rows(rows, width)
+        check_counts(n_grid=(n_grid, 2), max_points=(max_points, 1))
         columns = _pair(features, names, width)
         names = names or [f"column {i}" for i in range(width)]
         modes = _on_host(finder.modes_)
         step = max(1, -(-len(rows) // max_points))
         found = {}
         if sample_weight is not None:
-            found["row_weights"] = _on_host(sample_weight)[::step]
+            weights = _on_host(sample_weight)
+            if weights.shape != (len(rows),):
+                raise ValueError(
+                    f"sample_weight has shape {weights.shape}, X has {len(rows)} rows"
+                )
+            found["row_weights"] = weights[::step]
         if width <= 2:
             found |= _density_on_grid(finder.kde_, rows[::step], modes, n_grid, columns)
         else:
@@ -191,7 +198,8 @@ class DensityModesDisplay:
         ax.set_ylabel(self.feature_names[1])
         if self.density is not None:
             self._regions(ax, shares, colorbar, density_kwargs or {})
-            look = {"s": 5, "color": "black", "alpha": 0.35, "linewidths": 0}
+            alpha = np.clip(10.0 / np.sqrt(len(self.X)), 0.1, 0.35)
+            look = {"s": 5, "color": "black", "alpha": alpha, "linewidths": 0}
             ax.scatter(*self.X.T, **(look | row_kwargs))
         else:
             look = {"s": 14, "color": mode_colours(self.labels), "linewidths": 0}
@@ -295,6 +303,13 @@ def check_rows(rows, width=None):
         )
 
 
+def check_counts(**counts):
+    """Raise unless each is a whole number of at least the one beside it."""
+    for name, (value, least) in counts.items():
+        if not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{name}={value} must be a whole number from {least} on")
+
+
 def mode_colours(labels):
     """A colour for each mode, grey for all but the densest; shape (n, 3)."""
     from matplotlib import colormaps
@@ -322,11 +337,13 @@ def _density_on_grid(kde, rows, modes, n_grid, columns):
     """The density at the rows, and on a grid around them and the modes."""
     places = np.concatenate([rows, modes])
     low, high = places.min(axis=0), places.max(axis=0)
-    margin = 0.07 * (high - low)
+    margin = np.where(high > low, 0.07 * (high - low), 1.0)
     axes = [
         np.linspace(a, b, n_grid)
         for a, b in zip(low - margin, high + margin, strict=True)
     ]
+    if len(axes) == 1:  # so that the curve has its peaks
+        axes = [np.union1d(axes[0], modes)]
     nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     with warnings.catch_warnings():
         # Of a density that was fitted on a data frame.

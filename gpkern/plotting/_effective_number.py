@@ -7,10 +7,11 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from ._coreset import _on_host
 
+# Below h_G, between h_G and h_CLT, and above, as in `DensityDiagnosis`.
 REGIMES = (
-    ("one row dominates", "#f4b6a6"),
-    ("a few rows weigh much", "#fbe3b0"),
-    ("many rows average", "#c5e3c0"),
+    ("one row dominates each value", "#f4b6a6"),
+    ("a few rows weigh much in each value", "#fbe3b0"),
+    ("each value averages many rows", "#c5e3c0"),
 )
 
 
@@ -125,19 +126,19 @@ class EffectiveNumberDisplay:
         # 0 is for kernels that end, where no row is near: it has no logarithm.
         none = self.effective_number == 0
         number = self.effective_number[~none]
-        top = max(2.0, number.max() if len(number) else 2.0)
-        look = {"bins": np.geomspace(1.0, top, 31), "color": "tab:blue", "alpha": 0.7}
+        top = max(2.0, number.max()) if len(number) else 2.0
+        look = {"bins": np.geomspace(1.0, top, 41), "color": "tab:blue", "alpha": 0.7}
         ax.hist(np.clip(number, 1.0, top), **(look | kwargs))
-        ax.set_xscale("log")
-        ax.xaxis.set_major_formatter("{x:g}")
+        _plain_log(ax)
         median = float(np.median(self.effective_number))
         if median > 0:
-            label = f"half of the values come from {_rows(median)} or fewer"
-            ax.axvline(median, color="black", linestyle="--", label=label)
+            label = f"median: {median:.3g}"
+            ax.axvline(median, 0, 0.8, color="black", linestyle="--", label=label)
         if none.any():
-            ax.plot([], [], " ", label=f"{none.mean():.0%} of the values come from none")
+            ax.plot([], [], " ", label=f"of no row: {none.mean():.0%} of the values")
         ax.set(xlabel="effective number of rows", ylabel="values")
-        ax.margins(y=0.15)
+        if len(number):
+            ax.set_ylim(0.0, 1.25 * ax.dataLim.ymax)  # the legend is above the bars
         ax.legend(loc="upper left", frameon=False)
         if self.h_g > 0:
             self._strip(ax)
@@ -145,19 +146,61 @@ class EffectiveNumberDisplay:
 
     def _strip(self, ax):
         """The bandwidths, above the axes."""
-        marks = {"h": self.bandwidth, "$h_{KL}$": self.h_kl}
-        every = np.array([*marks.values(), self.h_g, self.h_clt])
-        every = every[every > 0]
-        low, high = every.min() / 1.4, every.max() * 1.4
-        strip = self.strip_ax_ = ax.inset_axes([0.0, 1.2, 1.0, 0.07])
+        from matplotlib.transforms import (
+            Affine2D,
+            ScaledTranslation,
+            blended_transform_factory,
+        )
+
+        # Across as the axes; upwards in points, from the top of the axes.
+        up = Affine2D().scale(1 / 72) + self.figure_.dpi_scale_trans
+        up += ScaledTranslation(0, 1, ax.transAxes)
+        where = blended_transform_factory(ax.transAxes, up)
+        strip = self.strip_ax_ = ax.inset_axes([0, 26, 1, 18], transform=where)
+        marks = np.array([self.bandwidth, self.h_g, self.h_clt])
+        low, high = min(marks.min(), self.h_kl) / 1.5, marks.max() * 1.5
         edges = [low, self.h_g, self.h_clt, high]
-        for (words, colour), a, b in zip(REGIMES, edges[:-1], edges[1:], strict=True):
+        for (_, colour), a, b in zip(REGIMES, edges[:-1], edges[1:], strict=True):
             strip.axvspan(a, b, color=colour, linewidth=0)
-        strip.set(xscale="log", xlim=(low, high), yticks=[])
-        strip.axvline(self.bandwidth, color="black", linewidth=3)
-        strip.axvline(self.h_kl, color="black", linewidth=1, linestyle=":")
-        strip.set_title(f"h = {self.bandwidth / self.h_g:.2g} h_G")
+        _plain_log(strip)
+        strip.set(xlim=(low, high), yticks=[], ylim=(0, 1))
+        for h, name, side in (
+            (self.h_kl, "$h_{KL}$", "right"),  # which is never above h_G
+            (self.h_g, "$h_G$", "left"),
+            (self.h_clt, "$h_{CLT}$", "left"),
+        ):
+            strip.axvline(h, color="0.3", linewidth=1)
+            away = (-1 if side == "right" else 1, 2)
+            strip.annotate(
+                name,
+                (h, 1),
+                away,
+                textcoords="offset points",
+                ha=side,
+                annotation_clip=False,
+            )
+        strip.scatter(self.bandwidth, 0.5, s=170, color="black", zorder=3)
+        strip.annotate(
+            "h",
+            (self.bandwidth, 0.5),
+            ha="center",
+            va="center_baseline",
+            color="white",
+            zorder=4,
+        )
+        strip.set_ylabel("bandwidth", rotation=0, ha="right", va="center")
+        ratio = self.bandwidth / self.h_g
+        words = REGIMES[int(ratio >= 1.0) + int(self.bandwidth >= self.h_clt)][0]
+        strip.set_title(f"h = {ratio:.3g} $h_G$: {words}", pad=18)
 
 
-def _rows(number):
-    return f"{number:.3g} rows" if number >= 1.05 else "a single row"
+def _plain_log(ax):
+    """A log axis with plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    ax.set_xscale("log")
+    low, high = ax.dataLim.intervalx
+    few = high / low < 100.0
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())

@@ -7,13 +7,16 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from .._device import is_cupy
 from ..estimators._kernel_density import KernelDensity
 from ..estimators._mode_finder import KDEModeFinder
 from ._coreset import _columns, _on_host
-from ._density_modes import check_rows
+from ._density_modes import check_counts, check_rows
 
 # Area of the marker of a mode that all rows belong to, in square points.
 WHOLE = 300.0
+# Share of the rows below which a mode's line is pale.
+FEW = 0.03
 
 
 class ModeBandwidthDisplay:
@@ -84,8 +87,8 @@ class ModeBandwidthDisplay:
         X : array-like of shape (n, n_features)
             The sample.
         factors : sequence of float, default=None
-            Of the bandwidth "silverman"; None for 12 from 0.25 to 2, evenly spread on
-            a log scale.
+            Of the bandwidth "silverman"; None for 13 from 1/4 to 2, four to each
+            doubling.
         kernel : str or DensityKernel, default="gaussian"
             See `KernelDensity`.
         feature : int or str, default=None
@@ -111,12 +114,12 @@ class ModeBandwidthDisplay:
         factors = _checked(factors)
         rows = _on_host(X)
         check_rows(rows)
+        check_counts(max_points=(max_points, 1))
         along, name = _axis(feature, X, rows)
+        X = X if is_cupy(X) else rows
         kde = KernelDensity(bandwidth="silverman", kernel=kernel, device=device)
         unit = kde.fit(X).bandwidth_
         step = max(1, -(-len(rows) // max_points))
-        # In the user's type of array, so that the names of columns are known.
-        few = X.iloc[::step] if hasattr(X, "iloc") else X[::step]
         seed = check_random_state(random_state).randint(2**31 - 1)
         positions, weights, parents, previous = [], [], [], None
         for factor in factors:
@@ -128,11 +131,11 @@ class ModeBandwidthDisplay:
                 random_state=seed,
             ).fit(X)
             if previous is not None:
-                parents.append(_labels(finder, few, previous))
-            previous = _on_host(finder.modes_)
-            positions.append(along(previous))
-            counts = np.bincount(_labels(finder, few), minlength=len(previous))
-            weights.append(counts / counts.sum())
+                parents.append(_on_host(finder.predict(previous)))
+            previous = finder.modes_
+            positions.append(along(_on_host(previous)))
+            labels = _on_host(finder.predict(X[::step]))
+            weights.append(np.bincount(labels, minlength=len(previous)) / len(labels))
         return cls(factors, positions, weights, parents, name).plot(ax=ax, **kwargs)
 
     @property
@@ -165,12 +168,19 @@ class ModeBandwidthDisplay:
         ax.set_yscale("log")
         for k, parents in enumerate(self.parents or ()):
             ends = np.stack([self.positions[k], self.positions[k + 1][parents]])
-            ax.plot(ends, self.factors[k : k + 2], color="0.6", linewidth=1, zorder=1)
-        look = {"color": "tab:blue", "alpha": 0.8, "edgecolors": "white", "zorder": 2}
+            # Pale where few rows belong, so that branches stand out from twigs.
+            for few, colour in ((True, "0.88"), (False, "0.55")):
+                of = (self.weights[k] < FEW) == few
+                look = {"color": colour, "linewidth": 1, "zorder": 1 if few else 1.5}
+                ax.plot(ends[:, of], self.factors[k : k + 2], **look)
         heights = np.repeat(self.factors, self.n_modes_)
         areas = WHOLE * np.concatenate(self.weights)
-        look |= {"s": np.maximum(areas, 2.0), "linewidths": 0.5}
+        look = {"s": areas, "color": "tab:blue", "linewidths": 0, "zorder": 2}
         ax.scatter(np.concatenate(self.positions), heights, **(look | kwargs))
+        for share in (0.01, 0.1, 0.5):
+            look |= {"s": WHOLE * share, "label": f"{share:.0%} of the rows"}
+            ax.scatter([], [], **(look | kwargs))
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
         if self.factors[0] < 1.0 < self.factors[-1]:
             ax.axhline(1.0, color="0.8", linewidth=1, linestyle="--", zorder=0)
         ticks = self.factors[:: -(-len(self.factors) // 15)]
@@ -186,20 +196,10 @@ class ModeBandwidthDisplay:
         return self
 
 
-def _labels(finder, like, rows=None):
-    """Modes of some rows, which are made the type of array that the finder knows."""
-    if rows is not None:
-        if hasattr(like, "iloc"):
-            like = type(like)(rows, columns=like.columns)
-        else:
-            like = rows
-    return _on_host(finder.predict(like))
-
-
 def _checked(factors):
     """Factors of the bandwidth, ascending."""
     if factors is None:
-        return np.geomspace(0.25, 2.0, 12)
+        return 2.0 ** np.linspace(-2.0, 1.0, 13)
     given, factors = factors, np.unique(np.asarray(factors, dtype=np.float64))
     if len(factors) < 2 or not np.isfinite(factors).all() or factors[0] <= 0:
         raise ValueError(f"factors={given} must be two or more positive numbers")

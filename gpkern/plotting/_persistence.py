@@ -9,7 +9,7 @@ from ..algorithms.modes import passes
 from ..estimators._density_field import field_of
 from ..estimators._door import choose_device
 from ._coreset import _on_host
-from ._density_modes import check_finder
+from ._density_modes import check_counts, check_finder
 
 
 class PersistenceDisplay:
@@ -82,17 +82,16 @@ class PersistenceDisplay:
         PersistenceDisplay
         """
         check_finder(finder)
-        if max_modes < 1:
-            raise ValueError(f"max_modes={max_modes} must be at least 1")
+        check_counts(max_modes=(max_modes, 1))
         values, persistence, parent = _tree(finder)
+        # A parent persists at least as much, so that none of those drawn lacks its.
+        most = np.sort(np.argsort(-persistence, kind="stable")[:max_modes])
         # The first of those with a label is the mode that the others went into.
         _, kept = np.unique(finder._merged_into, return_index=True)
         number = np.full(len(values), -1)
         number[kept] = np.arange(len(kept))
         values[kept] = _on_host(finder.mode_log_density_)
         persistence[kept] = _on_host(finder.persistence_)
-        # A parent persists at least as much, so that none of those drawn lacks its.
-        most = np.sort(np.argsort(-persistence, kind="stable")[:max_modes])
         parent = np.searchsorted(most, parent[most])
         return cls(
             values[most], persistence[most], parent, number[most], finder.persistence
@@ -124,27 +123,34 @@ class PersistenceDisplay:
             falls = tops + np.log1p(-self.persistence)
         ends = np.append(tops, falls[np.isfinite(falls)])
         floor = ends.min() - max(0.08 * np.ptp(ends), 0.1)
-        passes_ = np.maximum(falls, floor)
-        at = _places(self.parent, passes_)
+        feet = np.maximum(falls, floor)
+        at = _places(self.parent, feet)
         if self.parent is not None:
             linked = (self.parent != np.arange(len(at))) & np.isfinite(falls)
             look = {"color": "0.6", "linewidth": 1, "zorder": 1}
-            ax.hlines(passes_[linked], at[self.parent[linked]], at[linked], **look)
-        for stands, colour, what in (
-            (self.number >= 0, "tab:blue", "modes"),
-            (self.number < 0, "0.7", "merged"),
-        ):
-            if not stands.any():
-                continue
-            sign = ">" if what == "modes" else "≤"
-            end = "" if self.threshold is None else f" (persistence {sign} {self.threshold:g})"
-            look = {"color": colour, "linewidth": 4, "label": what + end}
-            ax.vlines(at[stands], passes_[stands], tops[stands], **(look | kwargs))
+            ax.hlines(feet[linked], at[self.parent[linked]], at[linked], **look)
+        stands = self.number >= 0
+        self._bars(ax, stands, at, feet, "tab:blue", "modes", ">", kwargs)
+        self._bars(ax, ~stands, at, feet, "0.7", "merged", "\u2264", kwargs)
         ax.set_ylim(floor, ends.max() + 0.05 * (ends.max() - floor))
-        ax.set_xticks(at[self.number >= 0], self.number[self.number >= 0])
+        ax.set_xlim(-0.6, len(at) - 0.4)
+        size = "medium" if stands.sum() <= 20 else "x-small"
+        ax.set_xticks(at[stands], self.number[stands], fontsize=size)
         ax.set(xlabel="mode", ylabel="log density")
-        ax.legend()
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
         return self
+
+    def _bars(self, ax, of, at, ends, colour, what, sign, kwargs):
+        """Bars of some modes, with a dot at the top that also shows short ones."""
+        if not of.any():
+            return
+        if self.threshold is not None:
+            what += f" (persistence {sign} {self.threshold:g})"
+        look = {"color": colour, "linewidth": 4, "label": what}
+        ax.vlines(at[of], ends[of], self.log_density[of], **(look | kwargs))
+        dot = "white" if colour != "tab:blue" else colour
+        look = {"s": 40, "facecolors": dot, "edgecolors": colour, "linewidths": 1.5}
+        ax.scatter(at[of], self.log_density[of], zorder=3, **look)
 
 
 def _tree(finder):
