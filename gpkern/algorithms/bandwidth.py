@@ -29,7 +29,7 @@ def silverman(n_effective, d):
     return (n_effective * (d + 2.0) / 4.0) ** (-1.0 / (d + 4.0))
 
 
-def covariance(X, weights, diagonal=False):
+def covariance(X, weights, diagonal=False, n_effective=None):
     """Of weighted rows, unbiased as that of repeated measurements.
 
     Parameters
@@ -40,14 +40,20 @@ def covariance(X, weights, diagonal=False):
         Of sum 1.
     diagonal : bool, default=False
         Only the variances, shape (d,).
+    n_effective : float, default=None
+        Measurements; None for what the weights say. More than these where rows are
+        several that were alike.
 
     Returns
     -------
     array of shape (d, d) or (d,), float64
+        Zeros of one row.
     """
     X = X.astype(np.float64)
-    X = X - weights @ X
-    left = max(1.0 - float((weights**2).sum()), 1e-300)
+    X = X - X[:1] if len(X) == 1 else X - weights @ X
+    if n_effective is None:
+        n_effective = 1.0 / float((weights**2).sum())
+    left = max(1.0 - 1.0 / n_effective, 1e-300)
     if diagonal:
         return (weights @ (X * X)) / left
     return (X * weights[:, None]).T @ X / left

@@ -30,6 +30,8 @@ class FoundModes:
     values : ndarray of shape (k,)
         Log of the field.
     persistence : ndarray of shape (k,)
+    parent : ndarray of int, shape (k,)
+        The denser mode that each would be merged into; its own number for the first.
     label : ndarray of int, shape (k,)
         Number among the kept ones of what each was merged into.
     kept : ndarray of int
@@ -39,6 +41,7 @@ class FoundModes:
     points: Any
     values: Any
     persistence: Any
+    parent: Any
     label: Any
     kept: Any
     n_evaluations: int
@@ -84,7 +87,13 @@ class ModeSearch:
             if not stands[k]:
                 label[k] = label[parent[k]]
         return FoundModes(
-            points, values, persistence, label, np.flatnonzero(stands), count
+            points,
+            values,
+            persistence,
+            parent,
+            label,
+            np.flatnonzero(stands),
+            count,
         )
 
     def _starts(self, field, rng):

@@ -14,7 +14,11 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
+from ..kernels.density import Gaussian
 from .bandwidth import covariance
+
+# Median effective numbers from which values average over many rows, and over some.
+MANY, FEW = 10.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,9 @@ class DensityDiagnosis:
         row dominates; the third has the least Kullback-Leibler divergence.
     tail_index : float
         Index of the stable law of the values, below 2 between these bandwidths.
+    is_gaussian : bool
+        Whether the kernel is, as it is in these. For others the text goes by the
+        effective numbers.
     text : str
         All of this in words.
     """
@@ -44,6 +51,7 @@ class DensityDiagnosis:
     h_g: float
     h_kl: float
     tail_index: float
+    is_gaussian: bool = True
     text: str = ""
 
     def __str__(self):
@@ -55,29 +63,16 @@ class DensityDiagnosis:
         median = float(np.median(_host(effective_number)))
         name = "" if bandwidth is None else f"h = {bandwidth:.3g}: "
         in_units = "of it" if bandwidth is None else "in the units of the data"
-        rows = f"{median:.1f} rows" if median >= 1.05 else "a single row"
-        if self.ratio >= np.sqrt(2.0):
-            words = (
-                "each averages over many rows, so that its error is about normal "
-                f"(a relative one of {1.0 / np.sqrt(max(median, 1.0)):.0%})"
+        rows = f"{median:.1f} rows or fewer" if median >= 1.05 else "a single row"
+        text = f"{name}half of the values come from {rows}; {self._words(median)}."
+        if np.isfinite(self.ratio):
+            g, clt, kl = (f"{h * unit:.3g}" for h in (self.h_g, self.h_clt, self.h_kl))
+            of = "" if self.is_gaussian else " and a Gaussian kernel"
+            text += (
+                f"\nFor a normal sample of this covariance{of}, bandwidths {in_units}: "
+                f"one row dominates below {g}, many average above {clt}; the "
+                f"divergence is least at {kl}."
             )
-        elif self.ratio >= 1.0:
-            words = (
-                f"a few rows weigh much in each: errors are heavy-tailed, of index "
-                f"{self.tail_index:.2f}, and standard errors too small"
-            )
-        else:
-            words = (
-                "the nearest rows decide each: it says how far these are, and no "
-                "error bar can be put on it; a wider bandwidth or fewer columns help"
-            )
-        text = (
-            f"{name}half of the values come from {rows} or fewer; {words}.\n"
-            f"For a normal sample of this covariance, bandwidths {in_units}: one row "
-            f"dominates below {self.h_g * unit:.3g}, many average above "
-            f"{self.h_clt * unit:.3g}; the divergence is least at "
-            f"{self.h_kl * unit:.3g}."
-        )
         return replace(
             self,
             effective_number=effective_number,
@@ -85,6 +80,29 @@ class DensityDiagnosis:
             h_g=self.h_g * unit,
             h_kl=self.h_kl * unit,
             text=text,
+        )
+
+    def _words(self, median):
+        """What the regime means; by the theory where that is of this kernel."""
+        if not np.isfinite(self.ratio):
+            return "all rows are one"
+        least = (np.sqrt(2.0), 1.0) if self.is_gaussian else (MANY, FEW)
+        place = self.ratio if self.is_gaussian else median
+        if place >= least[0]:
+            error = 1.0 / np.sqrt(max(median, 1.0))
+            return (
+                "each averages over many rows, so that its error is about normal (a "
+                f"relative one of {error:.0%})"
+            )
+        if place >= least[1]:
+            index = f", of index {self.tail_index:.2f}" if self.is_gaussian else ""
+            return (
+                f"a few rows weigh much in each: errors are heavy-tailed{index}, and "
+                "standard errors too small"
+            )
+        return (
+            "the nearest rows decide each: it says how far these are, and no error bar "
+            "can be put on it; a wider bandwidth or fewer columns help"
         )
 
 
@@ -110,13 +128,13 @@ def diagnose(sums, n_effective, rows, most, rng):
     else:
         chosen = device.xp.asarray(np.sort(rng.choice(count, most, replace=False)))
         number = sums.effective_number(lambda k: k.log_of_others(chosen))
-    C = device.get(covariance(sums.points, sums.weights))
+    C = covariance(sums.points, sums.weights, n_effective=n_effective)
+    C = device.get(C)
     spread = np.maximum(np.linalg.eigvalsh(C), 0.0)
     g, kl = thresholds(n_effective, spread)
     ratio = 1.0 / g if g > 0 else np.inf
-    return DensityDiagnosis(
-        number, ratio, np.sqrt(2.0) * g, g, kl, float(min(2.0, ratio**2))
-    )
+    index, gaussian = float(min(2.0, ratio**2)), type(sums.kernel) is Gaussian
+    return DensityDiagnosis(number, ratio, np.sqrt(2.0) * g, g, kl, index, gaussian)
 
 
 def thresholds(n, variances):

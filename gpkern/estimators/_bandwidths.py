@@ -12,7 +12,7 @@ EUCLIDEAN = ("euclidean", "l2")
 RULES = ("scott", "silverman", "normal_reference", "lcv", "lscv", "isj", "nn")
 
 
-def resolve_bandwidth(estimator, kernel, X, weights, device, rng):
+def resolve_bandwidth(estimator, kernel, X, weights, n, device, rng):
     """A float, an array of shape (d,), or a matrix of shape (d, d); on the host.
 
     Parameters
@@ -24,6 +24,8 @@ def resolve_bandwidth(estimator, kernel, X, weights, device, rng):
         Distinct rows, on the device.
     weights : array of shape (n,)
         Of sum 1.
+    n : float
+        Effective number of the rows before equal ones were merged.
     device : Device
     rng : RandomState
 
@@ -44,10 +46,9 @@ def resolve_bandwidth(estimator, kernel, X, weights, device, rng):
             f"bandwidth={given!r} needs at least two distinct rows, and X has "
             f"n_samples={len(X)} of them: set a number"
         )
-    n = 1.0 / float((weights**2).sum())
     if given == "normal_reference":
         factor = rules.silverman(n, d)
-        return factor**2 * device.get(rules.covariance(X, weights))
+        return factor**2 * device.get(rules.covariance(X, weights, n_effective=n))
     if given == "isj":
         if d != 1:
             raise ValueError(
@@ -56,7 +57,8 @@ def resolve_bandwidth(estimator, kernel, X, weights, device, rng):
         _check_gaussian(kernel, given)
         x = device.get(X).astype(np.float64)[:, 0]
         return rules.plug_in(x - x.mean(), device.get(weights))
-    spread = np.sqrt(device.get(rules.covariance(X, weights, diagonal=True)))
+    variances = rules.covariance(X, weights, diagonal=True, n_effective=n)
+    spread = np.sqrt(device.get(variances))
     size = device.get(abs(X).max(axis=0)).astype(np.float64)
     flat = np.flatnonzero(~(spread > 8.0 * np.finfo(np.float64).eps * size))
     if len(flat):

@@ -205,6 +205,7 @@ or str, default=1.0
         if len(first) > MOST_DISTINCT * len(X):
             first = place = xp.arange(len(X))
         merged = xp.bincount(place, weights=weights, minlength=len(first))
+        self.n_effective_ = 1.0 / float((weights**2).sum())
         kernel = self.kernel
         kernel = DENSITY_KERNELS[kernel]() if isinstance(kernel, str) else kernel
         self.bandwidth_ = resolve_bandwidth(
@@ -212,6 +213,7 @@ or str, default=1.0
             kernel,
             X[first],
             merged,
+            self.n_effective_,
             device,
             check_random_state(self.random_state),
         )
@@ -221,7 +223,6 @@ or str, default=1.0
         self._shares, self._own = kind.out(merged), kind.out(weights)
         self._place = kind.out(place)
         self.n_samples_, self.n_distinct_ = len(X), len(first)
-        self.n_effective_ = 1.0 / float((weights**2).sum())
         return self
 
     def score_samples(self, X):

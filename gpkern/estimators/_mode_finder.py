@@ -23,6 +23,7 @@ from ._door import (
     check_fit_X,
     check_predict_X,
     choose_device,
+    to_numpy_or_cupy,
 )
 from ._kernel_density import KernelDensity
 from ._thinning_rows import in_memory
@@ -84,6 +85,8 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         for kernels that are not smooth.
     persistence_ : ndarray of shape (n_modes,)
         Share of the density that is lost on the way to a denser mode; 1 for the first.
+    mode_parent_ : ndarray of int, shape (n_modes,)
+        The denser mode that each would go into, were it merged; 0 for the first.
     labels_ : ndarray of int, shape (n_samples,)
         Mode of each row, computed when it is first asked for.
     basin_weight_ : ndarray of shape (n_modes,)
@@ -215,7 +218,12 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         """
         check_is_fitted(self)
         kind = ArrayKind(X)
-        X = in_memory(check_predict_X(self, X, sparse_ok=False))
+        return self._assigned(
+            in_memory(check_predict_X(self, X, sparse_ok=False)), kind
+        )
+
+    def _assigned(self, X, kind):
+        """`predict` of rows that have been checked."""
         device = choose_device(self.device, X, predicting=True)
         with device.here():
             field, whitening, _ = field_of(self.kde_, device)
@@ -225,7 +233,8 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
                 ends, place = run.ends, run.place
             else:
                 ends, place = rows, device.xp.arange(len(rows))
-            labels = nearest_mode(device.get(ends), self._all_modes, self._merged_into)
+            found = self._found
+            labels = nearest_mode(device.get(ends), found.points, found.label)
             return kind.out(device.xp.asarray(labels)[place])
 
     @property
@@ -233,7 +242,9 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         """Mode of each row of the sample."""
         check_is_fitted(self)
         if self._labels is None:
-            self._labels = self.predict(self._rows)
+            rows = self._rows
+            kind, rows = ArrayKind(rows), to_numpy_or_cupy(rows)
+            self._labels = self._assigned(rows, kind)
         return self._labels
 
     @property
@@ -320,6 +331,8 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
             bends = device.get(xp.linalg.eigvalsh(H))
         self.mode_hessian_eigvals_ = bends
         self.persistence_ = found.persistence[kept]
-        self._all_modes, self._merged_into = found.points, found.label
+        # The one that a mode goes into stands, as it persists at least as much.
+        self.mode_parent_ = found.label[found.parent[kept]]
+        self._found, self._log_unit = found, log_unit
         self.n_evals_ = found.n_evaluations
         self._bound = None

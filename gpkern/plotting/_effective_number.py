@@ -28,6 +28,8 @@ class EffectiveNumberDisplay:
     effective_number : ndarray of shape (n_queries,)
     bandwidth, h_g, h_clt, h_kl : float
         In the same units.
+    is_gaussian : bool, default=True
+        Whether the kernel is, as it is in the theory of these bandwidths.
 
     Attributes
     ----------
@@ -46,9 +48,10 @@ class EffectiveNumberDisplay:
     >>> display = EffectiveNumberDisplay.from_estimator(kde)  # doctest: +SKIP
     """
 
-    def __init__(self, effective_number, bandwidth, h_g, h_clt, h_kl):
+    def __init__(self, effective_number, bandwidth, h_g, h_clt, h_kl, is_gaussian=True):
         self.effective_number, self.bandwidth = effective_number, bandwidth
         self.h_g, self.h_clt, self.h_kl = h_g, h_clt, h_kl
+        self.is_gaussian = is_gaussian
 
     @classmethod
     def from_estimator(cls, kde, X=None, *, ax=None, **kwargs):
@@ -100,6 +103,7 @@ class EffectiveNumberDisplay:
             h_g,
             diagnosis.h_clt,
             diagnosis.h_kl,
+            diagnosis.is_gaussian,
         ).plot(ax=ax, **kwargs)
 
     def plot(self, ax=None, **kwargs):
@@ -191,6 +195,8 @@ class EffectiveNumberDisplay:
         strip.set_ylabel("bandwidth", rotation=0, ha="right", va="center")
         ratio = self.bandwidth / self.h_g
         words = REGIMES[int(ratio >= 1.0) + int(self.bandwidth >= self.h_clt)][0]
+        if not self.is_gaussian:
+            words = "as a Gaussian kernel has it"
         strip.set_title(f"h = {ratio:.3g} $h_G$: {words}", pad=18)
 
 

@@ -5,10 +5,6 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-from ..algorithms.modes import passes
-from ..estimators._density_field import field_of
-from ..estimators._door import choose_device
-from ._coreset import _on_host
 from ._density_modes import check_counts, check_finder
 
 
@@ -83,16 +79,13 @@ class PersistenceDisplay:
         """
         check_finder(finder)
         check_counts(max_modes=(max_modes, 1))
-        values, persistence, parent = _tree(finder)
+        found = finder._found
+        values, persistence = found.values - finder._log_unit, found.persistence
         # A parent persists at least as much, so that none of those drawn lacks its.
         most = np.sort(np.argsort(-persistence, kind="stable")[:max_modes])
-        # The first of those with a label is the mode that the others went into.
-        _, kept = np.unique(finder._merged_into, return_index=True)
         number = np.full(len(values), -1)
-        number[kept] = np.arange(len(kept))
-        values[kept] = _on_host(finder.mode_log_density_)
-        persistence[kept] = _on_host(finder.persistence_)
-        parent = np.searchsorted(most, parent[most])
+        number[found.kept] = np.arange(len(found.kept))
+        parent = np.searchsorted(most, found.parent[most])
         return cls(
             values[most], persistence[most], parent, number[most], finder.persistence
         ).plot(ax=ax, **kwargs)
@@ -151,18 +144,6 @@ class PersistenceDisplay:
         dot = "white" if colour != "tab:blue" else colour
         look = {"s": 40, "facecolors": dot, "edgecolors": colour, "linewidths": 1.5}
         ax.scatter(at[of], self.log_density[of], zorder=3, **look)
-
-
-def _tree(finder):
-    """All modes that were found, of little persistence too, as `fit` had them."""
-    device = choose_device(finder.device, finder._rows, predicting=True)
-    with device.here():
-        field, _, log_unit = field_of(finder.kde_, device)
-        points = finder._all_modes
-        logs = field.exact().log(field.device.xp.asarray(points))
-        values = field.device.get(logs)
-        persistence, parent = passes(field, points, values)
-    return np.array(values - log_unit), np.array(persistence), parent
 
 
 def _places(parent, heights):

@@ -343,3 +343,31 @@ def test_fitted_on_a_gpu(data):
     assert_allclose(again.score_samples(Q), gpu.score_samples(Q), atol=1e-9)
     assert_allclose(gpu.loo_score_samples(), cpu.loo_score_samples(), atol=1e-5)
     assert gpu.sample(5, random_state=0).shape == (5, 3)
+
+
+@pytest.mark.parametrize("rule", ["scott", "silverman", "normal_reference"])
+def test_rules_count_equal_rows(rule):
+    """Many that are equal are as many that nearly are."""
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.normal(size=(20, 2)), 50, axis=0)
+    near = X + 1e-7 * rng.normal(size=X.shape)
+    tied = KernelDensity(bandwidth=rule).fit(X)
+    assert tied.n_distinct_ == 20
+    expected = KernelDensity(bandwidth=rule).fit(near)
+    assert_allclose(tied.bandwidth_, expected.bandwidth_, rtol=1e-5)
+    found, other = tied.diagnose(X[:5]), expected.diagnose(X[:5])
+    assert found.h_g == pytest.approx(other.h_g, rel=1e-5)
+
+
+def test_diagnosis_of_equal_rows():
+    found = KernelDensity(bandwidth=1.0).fit(np.full((20, 2), 0.1)).diagnose([[0, 0]])
+    assert found.h_g == 0.0
+    assert "all rows are one" in str(found)
+
+
+def test_diagnosis_of_another_kernel_goes_by_what_is_measured():
+    X = np.random.default_rng(0).normal(size=(500, 10))
+    found = KernelDensity(bandwidth=1.0, kernel="tophat").fit(X).diagnose(X[:50])
+    assert not found.is_gaussian
+    assert "the nearest rows decide" in str(found)
+    assert "and a Gaussian kernel" in str(found)

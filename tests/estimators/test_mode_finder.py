@@ -1,6 +1,7 @@
 """`KDEModeFinder`: modes that are known, bounds that hold, labels by basins."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -258,3 +259,28 @@ def test_bad_parameters(params, error, message, blobs):
     with pytest.raises(error, match=message):
         finder.fit(blobs[0])
     assert not hasattr(finder, "modes_")
+
+
+def test_parents_of_modes():
+    """The denser mode across the highest pass; a chain of them ends at the first."""
+    X, _ = make_blobs(600, centers=[[0, 0], [5, 0], [30, 0], [35, 1]], random_state=0)
+    finder = KDEModeFinder(0.8, random_state=0).fit(X)
+    assert len(finder.modes_) == 4
+    left = finder.modes_[:, 0] < 15
+    parent = finder.mode_parent_
+    assert parent[0] == 0 and (parent[1:] < np.arange(1, 4)).all()
+    near = [k for k in range(1, 4) if left[parent[k]] == left[k]]
+    assert len(near) == 2  # and one goes across
+
+
+def test_names_of_columns_give_no_warning():
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame(
+        np.random.default_rng(0).normal(size=(60, 2)), columns=["a", "b"]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        finder = KDEModeFinder(random_state=0).fit(X)
+        assert finder.labels_.shape == (60,)
+        assert np.array_equal(finder.predict(X), finder.labels_)
+        assert finder.basin_weight_.sum() == pytest.approx(1.0)

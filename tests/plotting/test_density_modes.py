@@ -83,8 +83,8 @@ class TestTwoColumns:
         """Rows of weight 2 are as rows that occur twice."""
         weights = np.where(X[:, 0] > 5, 2.0, 1.0)
         twice = np.repeat(X, weights.astype(int), axis=0)[:, :2]
-        one = draw(fitted(twice), twice, n_grid=10)
-        finder = KDEModeFinder(random_state=0).fit(X[:, :2], sample_weight=weights)
+        one = draw(KDEModeFinder(1.0, random_state=0).fit(twice), twice, n_grid=10)
+        finder = KDEModeFinder(1.0, random_state=0).fit(X[:, :2], sample_weight=weights)
         other = draw(finder, X[:, :2], n_grid=10, sample_weight=weights)
         assert_allclose(
             other.ax_.collections[0].levels, one.ax_.collections[0].levels, rtol=1e-6
