@@ -21,6 +21,7 @@ PACKAGES = (
     "numba",
     "pykeops",
     "goodpoints",
+    "KDEpy",
     "stein-thinning",
     "cupy-cuda12x",
     "cupy-cuda13x",

@@ -8,6 +8,29 @@ from .._device import is_cupy
 
 # Multipliers of the columns' bits: odd numbers, of one seed for all runs.
 SEED = 20_260
+# Share of distinct rows up to which copies are merged, and pairs of equal ones in a
+# sample from which all rows are looked through.
+MOST_DISTINCT, FEWEST_PAIRS = 0.9, 5
+
+
+def merged_rows(X, xp=np):
+    """`distinct_rows` where many are copies of others; else each row by itself.
+
+    A sample tells first whether it is worth the sorting: where a tenth of all rows are
+    copies, it has about 25 pairs of equal ones.
+    """
+    n = len(X)
+    count = int(16 * np.sqrt(n))
+    worth = True
+    if count < n:
+        few = np.unique(np.random.RandomState(SEED).randint(n, size=count))
+        found, _ = distinct_rows(X[xp.asarray(few)], xp)
+        worth = len(few) - len(found) >= FEWEST_PAIRS
+    if worth:
+        first, place = distinct_rows(X, xp)
+        if len(first) <= MOST_DISTINCT * n:
+            return first, place
+    return xp.arange(n), xp.arange(n)
 
 
 def distinct_rows(X, xp=np):

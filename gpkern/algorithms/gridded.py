@@ -40,7 +40,7 @@ SPECTRUM = 8.3
 ROUNDING = 2e-14
 # Nanoseconds of a core: for a pair of the exact sum, for a node that a point has a part
 # in, and for a node of the transforms.
-PAIR, PART, NODE = 1.0, 3.0, 40.0
+PAIR, PART, NODE = 1.0, 1.5, 40.0
 
 
 @dataclass(frozen=True)

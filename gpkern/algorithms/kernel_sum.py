@@ -113,6 +113,10 @@ class KernelSum:
 
     def exact(self):
         """The same in float64."""
+        return self if self.points.dtype == np.float64 else self._exact
+
+    @cached_property
+    def _exact(self):
         return replace(self, points=self.points.astype(np.float64))
 
     def effective_number(self, log):

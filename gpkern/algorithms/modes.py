@@ -7,7 +7,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import cdist
 
-from .linear import largest_axes
+from .linear import largest_axis
 from .mean_shift import ascend, newton
 
 # Ends that are nearer than this, in units of the bandwidth, are one mode.
@@ -96,8 +96,8 @@ def _steepest(curvatures):
     if curvatures.shape[1] <= NEWTON_COLUMNS:
         values, axes = np.linalg.eigh(curvatures)
         return values[:, -1], axes[:, :, -1]
-    pairs = [largest_axes(H, 1) for H in curvatures]
-    return np.concatenate([v for v, _ in pairs]), np.stack([a[:, 0] for _, a in pairs])
+    values, axes = zip(*(largest_axis(H) for H in curvatures), strict=True)
+    return np.array(values), np.array(axes)
 
 
 def _finished(field, starts):

@@ -1,10 +1,13 @@
 """Points shared out onto a periodic grid by B-splines, and values read from it.
 
 A grid has three dimensions, of which the first may have one node, all of which a point
-has: so one loop serves one, two and three columns.
+has: so one loop serves one, two and three columns. The loops are compiled for each
+number of columns and order of the splines, which lets the compiler unroll them.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 from numba import njit
@@ -19,66 +22,77 @@ ROWS = 1 << 14
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
-@compiled
-def _splines(t, order, out):
-    """Parts of the nodes around a place that is `t` beyond the first of them."""
-    out[0] = 1.0
-    for k in range(2, order + 1):
-        scale = 1.0 / (k - 1)
-        out[k - 1] = 0.0
-        for i in range(k - 1, 0, -1):
-            x = t + i
-            out[i] = (x * out[i] + (k - x) * out[i - 1]) * scale
-        out[0] = t * out[0] * scale
-    # From the falling end of the spline to the rising one, as the nodes come.
-    for i in range(order // 2):
-        out[i], out[order - 1 - i] = out[order - 1 - i], out[i]
-
-
-@compiled
-def _place(u, count, order, weights, nodes):
-    """The nodes that a place has a part in, and its parts."""
-    base = min(max(int(np.floor(u)), 0), count - 1)  # rounding may leave the grid
-    _splines(u - base, order, weights)
-    for i in range(order):
-        node = base + i
-        nodes[i] = node if node < count else node - count
-
-
-@compiled
-def _spread(rows, low, scale, masses, order, grid):
-    d = rows.shape[1]
-    w, at = np.ones((3, order)), np.zeros((3, order), np.int64)
+@lru_cache(maxsize=64)
+def _loops(d, order):
+    """The two loops over rows: `spread` and `read` of one thread."""
     first, second = order if d == 3 else 1, order if d >= 2 else 1
-    for r in range(len(rows)):
-        for k in range(d):
-            u, axis = (rows[r, k] - low[k]) * scale[k], 3 - d + k
-            _place(u, grid.shape[axis], order, w[axis], at[axis])
-        for a in range(first):
-            for b in range(second):
-                part = masses[r] * w[0, a] * w[1, b]
-                line = grid[at[0, a], at[1, b]]
-                for c in range(order):
-                    line[at[2, c]] += part * w[2, c]
 
+    @compiled
+    def parts(row, low, scale, shape, weights, base):
+        """Of the nodes around a row, in which it has parts, and the first of these.
 
-@compiled
-def _read(grid, rows, low, scale, order, out):
-    d = rows.shape[1]
-    w, at = np.ones((3, order)), np.zeros((3, order), np.int64)
-    first, second = order if d == 3 else 1, order if d >= 2 else 1
-    for r in range(len(rows)):
+        By the recursion of the cardinal splines; the nodes come in the order of the
+        falling end of the spline to the rising one.
+        """
         for k in range(d):
-            u, axis = (rows[r, k] - low[k]) * scale[k], 3 - d + k
-            _place(u, grid.shape[axis], order, w[axis], at[axis])
-        total = 0.0
-        for a in range(first):
-            for b in range(second):
-                line, part = grid[at[0, a], at[1, b]], 0.0
-                for c in range(order):
-                    part += line[at[2, c]] * w[2, c]
-                total += part * w[0, a] * w[1, b]
-        out[r] = total
+            axis = 3 - d + k
+            u = (row[k] - low[k]) * scale[k]
+            # Rounding may have left the grid.
+            base[axis] = min(max(int(np.floor(u)), 0), shape[axis] - 1)
+            t, w = u - base[axis], weights[axis]
+            w[order - 1] = 1.0
+            for q in range(2, order + 1):
+                part = 1.0 / (q - 1)
+                w[order - q] = 0.0
+                for i in range(q - 1, 0, -1):
+                    x, at = t + i, order - 1 - i
+                    w[at] = (x * w[at] + (q - x) * w[at + 1]) * part
+                w[order - 1] = t * w[order - 1] * part
+
+    @compiled
+    def spread(rows, low, scale, masses, grid):
+        w, base = np.ones((3, order)), np.zeros(3, np.int64)
+        n0, n1, n2 = grid.shape
+        for r in range(len(rows)):
+            parts(rows[r], low, scale, grid.shape, w, base)
+            start = base[2]
+            for a in range(first):
+                i = base[0] + a
+                for b in range(second):
+                    j = base[1] + b
+                    line = grid[i if i < n0 else i - n0, j if j < n1 else j - n1]
+                    mass = masses[r] * w[0, a] * w[1, b]
+                    if start + order <= n2:
+                        for c in range(order):
+                            line[start + c] += mass * w[2, c]
+                    else:
+                        for c in range(order):
+                            k = start + c
+                            line[k if k < n2 else k - n2] += mass * w[2, c]
+
+    @compiled
+    def read(grid, rows, low, scale, out):
+        w, base = np.ones((3, order)), np.zeros(3, np.int64)
+        n0, n1, n2 = grid.shape
+        for r in range(len(rows)):
+            parts(rows[r], low, scale, grid.shape, w, base)
+            start, total = base[2], 0.0
+            for a in range(first):
+                i = base[0] + a
+                for b in range(second):
+                    j, part = base[1] + b, 0.0
+                    line = grid[i if i < n0 else i - n0, j if j < n1 else j - n1]
+                    if start + order <= n2:
+                        for c in range(order):
+                            part += line[start + c] * w[2, c]
+                    else:
+                        for c in range(order):
+                            k = start + c
+                            part += line[k if k < n2 else k - n2] * w[2, c]
+                    total += part * w[0, a] * w[1, b]
+            out[r] = total
+
+    return spread, read
 
 
 def spread(rows, low, scale, masses, order, shape):
@@ -103,11 +117,12 @@ def spread(rows, low, scale, masses, order, shape):
     fit = max(1, GRID_BYTES // (8 * int(np.prod(shape))))
     workers = int(max(1, min(parallel.n_threads(), fit, len(rows) // ROWS)))
     grids = [np.zeros(shape) for _ in range(workers)]
+    loop = _loops(rows.shape[1], order)[0]
     cuts = [i * len(rows) // workers for i in range(workers + 1)]
 
     def task(i, worker):
         part = slice(cuts[i], cuts[i + 1])
-        _spread(rows[part], low, scale, masses[part], order, grids[worker])
+        loop(rows[part], low, scale, masses[part], grids[worker])
 
     parallel.run_fixed(task, workers, workers)
     for other in grids[1:]:
@@ -117,11 +132,11 @@ def spread(rows, low, scale, masses, order, shape):
 
 def read(grid, rows, low, scale, order):
     """Values at rows, from those at the nodes of `spread`; shape (m,)."""
-    out = np.empty(len(rows))
+    out, loop = np.empty(len(rows)), _loops(rows.shape[1], order)[1]
 
     def task(i, worker):
         part = slice(i * ROWS, (i + 1) * ROWS)
-        _read(grid, rows[part], low, scale, order, out[part])
+        loop(grid, rows[part], low, scale, out[part])
 
     parallel.run(task, -(-len(rows) // ROWS))
     return out

@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..algorithms import gridded
-from ..algorithms.distinct import distinct_rows
+from ..algorithms.distinct import merged_rows
 from ..algorithms.kernel_sum import KernelSum
 from ..algorithms.regimes import diagnose
 from ..algorithms.whitening import Whitening
@@ -29,8 +29,6 @@ from ._door import (
 )
 from ._thinning_rows import in_memory
 
-# Share of distinct rows up to which repeated ones are merged.
-MOST_DISTINCT = 0.9
 # Rows of the sample that `diagnose` looks at.
 MOST_QUERIES = 1000
 
@@ -201,9 +199,7 @@ or str, default=1.0
         weights = np.ones(X.shape[0]) if weights is None else weights
         xp, X = device.xp, _floats(device.put(X))
         weights = xp.asarray(weights / weights.sum())
-        first, place = distinct_rows(X, xp)
-        if len(first) > MOST_DISTINCT * len(X):
-            first = place = xp.arange(len(X))
+        first, place = merged_rows(X, xp)
         merged = xp.bincount(place, weights=weights, minlength=len(first))
         self.n_effective_ = 1.0 / float((weights**2).sum())
         kernel = self.kernel

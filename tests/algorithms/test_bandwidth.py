@@ -131,3 +131,16 @@ def test_rows_that_share_a_hash(monkeypatch):
     first, place = distinct.distinct_rows(X)
     assert_array_equal(X[first[place]], X)
     assert len(first) == 9
+
+
+@pytest.mark.parametrize("copies", [1.0, 0.5, 0.05, 0.0])
+def test_merging_is_for_many_copies(copies, xp, asarray, host):
+    """Most of few distinct rows; none where they are one in a hundred."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20_000, 2))
+    many = int(20_000 * (1.0 - copies))
+    X[many:] = X[rng.integers(max(many, 7), size=20_000 - many)]
+    first, place = map(host, distinct.merged_rows(asarray(X), xp))
+    assert_array_equal(X[first[place]], X)
+    distinct_share = len(np.unique(X, axis=0)) / 20_000
+    assert len(first) == (20_000 * distinct_share if copies >= 0.5 else 20_000)

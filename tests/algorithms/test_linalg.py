@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from gpkern.algorithms.linear import largest_axis
 from gpkern.cpu import linalg as cpu_linalg
 
 
@@ -66,3 +67,15 @@ def test_least_squares_of_smallest_norm(factors, asarray, host):
     expected = np.linalg.pinv(A) @ b
     got = host(factors.least_squares(asarray(A), asarray(b)))
     assert_allclose(got, expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("bend", [-0.3, 0.2])
+def test_largest_axis(bend):
+    """One that stands out of many that are alike, and where all are alike."""
+    rng = np.random.default_rng(0)
+    Q = np.linalg.qr(rng.normal(size=(200, 200)))[0]
+    values = np.r_[bend, np.full(199, -1.0) + 1e-3 * rng.uniform(size=199)]
+    value, axis = largest_axis((Q * values) @ Q.T)
+    assert value == pytest.approx(bend, rel=1e-10)
+    assert abs(axis @ Q[:, 0]) == pytest.approx(1.0, rel=1e-10)
+    assert largest_axis(-np.eye(100))[0] == pytest.approx(-1.0)
