@@ -57,31 +57,53 @@ def _projected(field, found, tolerance, n_components):
         C = field.device.get((centred.T * field.weights) @ centred)
         points = centred @ xp.asarray(largest_axes(C, m)[1])
     small = replace(field, points=points, kernel=field.kernel.of_columns(d))
-    low, high = points.min(axis=0), points.max(axis=0)
     # Modes of kernels that fall with the distance lie among the rows.
+    low, high = points.min(axis=0), points.max(axis=0)
+    return highest(
+        xp, small.log, lambda *b: _of_boxes(small, *b), low, high, found, tolerance
+    )
+
+
+def highest(xp, log, bounds_of, low, high, found, tolerance):
+    """A bound above a function within a box, by halving it and looking at the parts.
+
+    Parameters
+    ----------
+    xp : module
+    log : callable
+        The function at rows (k, m); shape (k,).
+    bounds_of : callable
+        Of the middles of boxes (k, m) and their sides (m,): bounds within, shape (k,).
+    low, high : array of shape (m,)
+    found : float
+        A value of the function, below which nothing is of interest.
+    tolerance : float
+        How far above the largest value a bound may be.
+
+    Returns
+    -------
+    float
+        At least `found`; further above than `tolerance` where there are too many boxes.
+    """
+    m = len(low)
     counts = xp.maximum(1, xp.ceil(high - low)).astype(int)
     while float(counts.prod()) > MOST_BOXES:
         counts = xp.maximum(1, counts // 2)
     sides = (high - low) / counts
     grids = [low[k] + sides[k] * (xp.arange(int(counts[k])) + 0.5) for k in range(m)]
     boxes = xp.stack([g.ravel() for g in xp.meshgrid(*grids, indexing="ij")], axis=1)
+    halves = xp.meshgrid(*[xp.array([-0.5, 0.5])] * m, indexing="ij")
+    corners = xp.stack([c.ravel() for c in halves], axis=1)
     best, lost = found, -np.inf
     for _ in range(MOST_HALVINGS):
-        bounds = _of_boxes(small, boxes, sides)
-        best = max(best, float(small.log(boxes[xp.argsort(-bounds)[:256]]).max()))
+        bounds = bounds_of(boxes, sides)
+        best = max(best, float(log(boxes[xp.argsort(-bounds)[:256]]).max()))
         keep = bounds > best + tolerance
         lost = max(lost, float(xp.where(keep, -np.inf, bounds).max()))
         boxes, bounds = boxes[keep], bounds[keep]
         if not len(boxes) or len(boxes) * 2**m > MOST_BOXES:
             break
         sides = 0.5 * sides
-        corners = xp.stack(
-            [
-                c.ravel()
-                for c in xp.meshgrid(*[xp.array([-0.5, 0.5])] * m, indexing="ij")
-            ],
-            axis=1,
-        )
         boxes = (boxes[:, None, :] + corners * sides).reshape(-1, m)
     rest = float(bounds.max()) if len(boxes) else -np.inf
     return max(best, lost, rest)

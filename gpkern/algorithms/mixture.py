@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from .bounds import highest
+
+# Columns up to which bounds are searched for.
+BOUNDED_COLUMNS = 3
+
 
 @dataclass(frozen=True)
 class MixtureField:
@@ -75,9 +80,57 @@ class MixtureField:
         """Itself: all is in float64."""
         return self
 
-    def bound(self):
-        """What the sum exceeds nowhere: the terms at their own means."""
-        return float(special.logsumexp(self._log_peaks))
+    def starts(self, count, rng):
+        """Where to climb from: the means, what is between them, and rows drawn.
+
+        A mode need not be near a mean: of three in the corners of a triangle it may be
+        in its middle.
+        """
+        k, d = self.points.shape
+        i, j = np.triu_indices(k, 1)
+        few = rng.permutation(len(i))[:count]
+        between = 0.5 * (self.points[i[few]] + self.points[j[few]])
+        middle = (self.weights @ self.points)[None]
+        # Some are within the hull of the means, some of the mixture.
+        mixed = rng.dirichlet(np.ones(k), count) @ self.points
+        terms = rng.choice(k, count, p=self.weights / self.weights.sum())
+        steps = np.linalg.solve(
+            np.linalg.cholesky(self.precisions).transpose(0, 2, 1)[terms],
+            rng.normal(size=(count, d, 1)),
+        )
+        drawn = self.points[terms] + steps[:, :, 0]
+        return np.concatenate([self.points, middle, between, mixed, drawn])
+
+    def bound(self, found, tolerance):
+        """What the log of the sum exceeds nowhere.
+
+        In few dimensions by branch and bound, over the box of all places at which some
+        term is large enough; in more, by the terms at their own means.
+
+        Parameters
+        ----------
+        found : float
+            The log of the sum somewhere.
+        tolerance : float
+        """
+        (k, d), peaks = self.points.shape, self._log_peaks
+        least = float(special.logsumexp(peaks))
+        if d > BOUNDED_COLUMNS:
+            return least
+        # A sum of k terms is above `found` only where the largest is above this.
+        room = np.sqrt(np.maximum(2.0 * (peaks + np.log(k) - found), 0.0))[:, None]
+        spread = np.sqrt(np.diagonal(np.linalg.inv(self.precisions), axis1=1, axis2=2))
+        low = (self.points - room * spread).min(axis=0)
+        high = (self.points + room * spread).max(axis=0)
+        roots = np.linalg.cholesky(self.precisions).transpose(0, 2, 1)
+
+        def bounds_of(boxes, sides):
+            away = np.einsum("kab,mkb->mka", roots, boxes[:, None, :] - self.points)
+            reach = np.linalg.norm(abs(roots) @ (0.5 * sides), axis=1)
+            least = np.maximum(np.linalg.norm(away, axis=2) - reach, 0.0)
+            return special.logsumexp(peaks - 0.5 * least**2, axis=1)
+
+        return min(least, highest(np, self.log, bounds_of, low, high, found, tolerance))
 
 
 def mixture_field(mixture, whitening, device):

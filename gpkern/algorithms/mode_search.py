@@ -15,6 +15,8 @@ from .projections import project_and_lift
 
 # Columns above which the search is by projections, and rows that all are seeds.
 MANY_COLUMNS, ALL_ROWS, SEEDS = 64, 1000, 200
+# Of each way in which places between the terms of a mixture are chosen.
+MIXTURE_SEEDS = 100
 # Nodes of a grid, and how far apart they are at best, in bandwidths.
 MOST_NODES, SPACING = 50_000, 0.5
 
@@ -112,6 +114,8 @@ class ModeSearch:
             return project_and_lift(
                 field, self.n_components, self.n_projections, count, rng
             )
+        if hasattr(field, "starts"):
+            return field.starts(self.n_seeds or MIXTURE_SEEDS, rng), 0
         return seeds_of(field, count, rng), 0
 
 

@@ -15,8 +15,8 @@ _UNIT = 0.001
 def load_cytometry(*, as_frame=False):
     """Load the flow cytometry data set (densities and clusters, no target).
 
-    How brightly 20,853 cells of a sample of blood glow in seven colours, each of a
-    marker: kinds of cells are where many are alike. The data ship with the package;
+    How brightly 20,853 white blood cells glow in seven colours, each of a marker: kinds
+    of cells are where many are alike. The data ship with the package;
     nothing is downloaded.
 
     ==============   =================================

@@ -265,10 +265,10 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
             device = choose_device(self.device, self._rows, predicting=True)
             with device.here():
                 field, _, log_unit = field_of(self.kde_, device)
+                found = float(self.mode_log_density_[0]) + log_unit
                 if hasattr(field, "bound"):
-                    bound = field.bound()
+                    bound = field.bound(found, self.tolerance)
                 else:
-                    found = float(self.mode_log_density_[0]) + log_unit
                     bound = upper_bound(field.exact(), found, self.tolerance)
             self._bound = bound - log_unit
         return self._bound

@@ -284,3 +284,43 @@ def test_names_of_columns_give_no_warning():
         assert finder.labels_.shape == (60,)
         assert np.array_equal(finder.predict(X), finder.labels_)
         assert finder.basin_weight_.sum() == pytest.approx(1.0)
+
+
+def triangle(variance):
+    """Equal spherical terms in the corners of a triangle around the origin."""
+    mixture = GaussianMixture(3, covariance_type="spherical")
+    turns = np.deg2rad([90.0, 210.0, 330.0])
+    mixture.means_ = np.c_[np.cos(turns), np.sin(turns)]
+    mixture.weights_ = np.full(3, 1 / 3)
+    mixture.covariances_ = np.full(3, variance)
+    mixture.precisions_ = 1.0 / mixture.covariances_
+    mixture.precisions_cholesky_ = np.sqrt(mixture.precisions_)
+    mixture.n_features_in_, mixture.converged_ = 2, True
+    return mixture
+
+
+@pytest.mark.parametrize(
+    "variance, count, middle",
+    [(0.3, 3, False), (0.49, 3, False), (0.51, 4, True), (0.6, 1, True)],
+)
+def test_mode_between_the_means(variance, count, middle):
+    """The middle is a mode from a variance of 1/2 on, before the others are gone."""
+    mixture = triangle(variance)
+    finder = KDEModeFinder(mixture, persistence=0.0, random_state=0)
+    finder.fit(mixture.means_)
+    assert len(finder.modes_) == count
+    assert (np.linalg.norm(finder.modes_, axis=1).min() < 1e-6) == middle
+    assert 0.0 <= finder.certified_gap_ <= 0.011
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_bound_of_mixtures(d, covariance):
+    """Close to the densest place, which may lie beyond the hull of the means."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, d)) * np.geomspace(1.0, 9.0, d) + rng.normal(size=(1, d))
+    mixture = GaussianMixture(4, covariance_type=covariance, random_state=0).fit(X)
+    finder = KDEModeFinder(mixture, random_state=0).fit(X)
+    assert finder.certified_gap_ <= 0.02
+    drawn, _ = mixture.sample(20_000)
+    assert mixture.score_samples(drawn).max() <= finder.upper_bound_
