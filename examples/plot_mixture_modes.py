@@ -58,9 +58,9 @@ plt.show()
 # -----------------------
 # A classic of Carreira-Perpinan and Williams (2003): of three equal components in the
 # corners of a triangle, the middle becomes a mode just before the others are gone. A
-# search from the means alone never gets there. The finder also starts between the means,
-# and its certified gap tells how much denser than the densest mode any place could be:
-# here nothing to speak of.
+# search from the means alone never gets there. The finder also starts between the
+# means, and its certified gap tells how much denser than the densest mode any place
+# could be: here nothing to speak of.
 
 turns = np.deg2rad([90.0, 210.0, 330.0])
 corners = np.c_[np.cos(turns), np.sin(turns)]

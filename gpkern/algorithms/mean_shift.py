@@ -150,9 +150,16 @@ def newton(field, X, most_steps=50):
 
 def _uphill(slopes, bends, xp):
     """Newton's steps by curvatures that are made negative."""
-    size, axes = xp.linalg.eigh(bends)
-    floor = 1e-6 * xp.maximum(abs(size).max(axis=1, keepdims=True), 1e-6)
-    along = (axes * slopes[:, :, None]).sum(axis=1) / xp.maximum(abs(size), floor)
-    steps = (axes * along[:, None, :]).sum(axis=2)
+    size = xp.linalg.eigvalsh(bends)  # far cheaper than with the axes
+    floor = 1e-6 * xp.maximum(abs(size).max(axis=1), 1e-6)
+    steps, concave = xp.empty_like(slopes), size[:, -1] < -floor
+    down = slopes[concave][:, :, None]
+    steps[concave] = -xp.linalg.solve(bends[concave], down)[:, :, 0]
+    if not bool(concave.all()):
+        other = ~concave
+        size, axes = xp.linalg.eigh(bends[other])
+        along = (axes * slopes[other][:, :, None]).sum(axis=1)
+        along /= xp.maximum(abs(size), floor[other][:, None])
+        steps[other] = (axes * along[:, None, :]).sum(axis=2)
     length = xp.sqrt((steps**2).sum(axis=1, keepdims=True))
     return steps * xp.minimum(1.0, 2.0 / xp.maximum(length, 1e-300))

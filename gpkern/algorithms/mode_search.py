@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,10 @@ class FoundModes:
         Number among the kept ones of what each was merged into.
     kept : ndarray of int
     n_evaluations : int
+    n_starts : int
+        Places that were climbed from.
+    is_exhaustive : bool
+        False where these were some of the points.
     """
 
     points: Any
@@ -47,6 +51,26 @@ class FoundModes:
     label: Any
     kept: Any
     n_evaluations: int
+    n_starts: int
+    is_exhaustive: bool
+
+    @property
+    def parents(self):
+        """Of those that are kept: which of these each would go into."""
+        out = np.zeros(len(self.kept), int)
+        for i, k in enumerate(self.kept):
+            while self.parent[k] != k:
+                k = self.parent[k]
+                if k in self.kept:
+                    out[i] = np.searchsorted(self.kept, k)
+                    break
+        return out
+
+    def without(self, small):
+        """Without some of those that are kept; what belongs to them has label -1."""
+        number = np.cumsum(~small) - 1
+        number[small] = -1
+        return replace(self, label=number[self.label], kept=self.kept[~small])
 
 
 @dataclass(frozen=True)
@@ -96,14 +120,20 @@ class ModeSearch:
             label,
             np.flatnonzero(stands),
             count,
+            len(starts),
+            self._way(field) != "full" or len(starts) >= len(field.points),
         )
+
+    def _way(self, field):
+        """The strategy that "auto" is."""
+        if self.strategy != "auto":
+            return self.strategy
+        return "project" if field.points.shape[1] > MANY_COLUMNS else "full"
 
     def _starts(self, field, rng):
         n, d = field.points.shape
         count = self.n_seeds or (n if n <= ALL_ROWS else SEEDS)
-        strategy = self.strategy
-        if strategy == "auto":
-            strategy = "project" if d > MANY_COLUMNS else "full"
+        strategy = self._way(field)
         if strategy == "grid":
             if d > 3:
                 raise ValueError(

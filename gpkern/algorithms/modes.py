@@ -14,6 +14,8 @@ from .mean_shift import ascend, newton
 SAME = 0.1
 # Columns up to which Newton's method finishes.
 NEWTON_COLUMNS = 64
+# Largest curvature of a place that is no saddle: what rounding leaves of 0.
+FLAT = 1e-8
 # Places on the way between two modes at which the density is looked at, and ways.
 STATIONS, WAYS = 15, 10
 
@@ -76,11 +78,10 @@ def polish(field, starts):
         return run.ends, field.log(run.ends), run.n_evaluations
     points, values, count = _finished(field, starts)
     for _ in range(5):
-        bends, axes = _steepest(field.device.get(field.hessian(points)))
-        saddle = np.flatnonzero(bends > 1e-8)
+        saddle, axes = _rising(field.device.get(field.hessian(points)))
         if not len(saddle):
             break
-        off, saddle = xp.asarray(0.2 * axes[saddle]), xp.asarray(saddle)
+        off, saddle = xp.asarray(0.2 * axes), xp.asarray(saddle)
         ways = [ascend(field, points[saddle] + s * off) for s in (1.0, -1.0)]
         both = [_finished(field, way.ends[way.place]) for way in ways]
         (one, logs, a), (two, other, b) = both
@@ -91,13 +92,15 @@ def polish(field, starts):
     return points, values, count
 
 
-def _steepest(curvatures):
-    """Largest eigenvalue of each matrix, and its vector."""
+def _rising(curvatures):
+    """Which matrices have an eigenvalue above 0, and the axis of the largest."""
     if curvatures.shape[1] <= NEWTON_COLUMNS:
-        values, axes = np.linalg.eigh(curvatures)
-        return values[:, -1], axes[:, :, -1]
+        rising = np.linalg.eigvalsh(curvatures)[:, -1] > FLAT
+        saddle = np.flatnonzero(rising)
+        return saddle, np.linalg.eigh(curvatures[saddle])[1][:, :, -1]
     values, axes = zip(*(largest_axis(H) for H in curvatures), strict=True)
-    return np.array(values), np.array(axes)
+    saddle = np.flatnonzero(np.array(values) > FLAT)
+    return saddle, np.array(axes)[saddle]
 
 
 def _finished(field, starts):

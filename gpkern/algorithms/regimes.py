@@ -19,9 +19,12 @@ from .bandwidth import covariance
 
 # Median effective numbers from which values average over many rows, and over some.
 MANY, FEW = 10.0, 2.0
+# Columns from which the theory of many says where the loss is least.
+MANY_COLUMNS = 20
+BANDWIDTHS = ("h_clt", "h_g", "h_kl")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DensityDiagnosis:
     """How far a density estimate can be trusted.
 
@@ -35,12 +38,14 @@ class DensityDiagnosis:
     h_clt, h_g, h_kl : float
         Bandwidths, in units of the present one or, where that is a number, in those of
         the data: above the first, values average over many rows; below the second, one
-        row dominates; the third has the least Kullback-Leibler divergence.
+        row dominates; the third has, in the limit of many columns, the least
+        Kullback-Leibler divergence: in few it is far too narrow.
     tail_index : float
         Index of the stable law of the values, below 2 between these bandwidths.
+    n_features : int
     is_gaussian : bool
-        Whether the kernel is, as it is in these. For others the text goes by the
-        effective numbers.
+        Whether the kernel is, as it is in the theory. For others the regime goes by the
+        effective numbers alone.
     text : str
         All of this in words.
     """
@@ -51,58 +56,68 @@ class DensityDiagnosis:
     h_g: float
     h_kl: float
     tail_index: float
+    n_features: int = 1
     is_gaussian: bool = True
     text: str = ""
 
     def __str__(self):
         return self.text
 
+    __repr__ = __str__
+
+    @property
+    def regime(self):
+        """ "one", "few" or "many": the rows that values come from."""
+        median = float(np.median(_host(self.effective_number)))
+        ratio = self.ratio if self.is_gaussian else np.inf
+        if ratio >= np.sqrt(2.0) and median >= MANY:
+            return "many"
+        return "few" if ratio >= 1.0 and median >= FEW else "one"
+
     def described(self, bandwidth, effective_number):
         """With its text, and bandwidths in the units of a number."""
-        unit = 1.0 if bandwidth is None else bandwidth
-        median = float(np.median(_host(effective_number)))
-        name = "" if bandwidth is None else f"h = {bandwidth:.3g}: "
-        in_units = "of it" if bandwidth is None else "in the units of the data"
-        rows = f"{median:.1f} rows or fewer" if median >= 1.05 else "a single row"
-        text = f"{name}half of the values come from {rows}; {self._words(median)}."
-        if np.isfinite(self.ratio):
-            g, clt, kl = (f"{h * unit:.3g}" for h in (self.h_g, self.h_clt, self.h_kl))
-            of = "" if self.is_gaussian else " and a Gaussian kernel"
-            text += (
-                f"\nFor a normal sample of this covariance{of}, bandwidths {in_units}: "
-                f"one row dominates below {g}, many average above {clt}; the "
-                f"divergence is least at {kl}."
-            )
-        return replace(
-            self,
-            effective_number=effective_number,
-            h_clt=self.h_clt * unit,
-            h_g=self.h_g * unit,
-            h_kl=self.h_kl * unit,
-            text=text,
-        )
+        out, unit = replace(self, effective_number=effective_number), bandwidth or 1.0
+        out = replace(out, **{h: getattr(self, h) * unit for h in BANDWIDTHS})
+        return replace(out, text=out._in_words(bandwidth))
 
-    def _words(self, median):
-        """What the regime means; by the theory where that is of this kernel."""
+    def _in_words(self, bandwidth):
+        median = float(np.median(_host(self.effective_number)))
+        name = "" if bandwidth is None else f"h = {bandwidth:.3g}: "
+        rows = f"{median:.1f} rows or fewer" if median >= 1.05 else "a single row"
+        text = f"{name}half of the values come from {rows}; {self._meaning(median)}."
+        if not np.isfinite(self.ratio):
+            return text
+        of = "" if self.is_gaussian else " and a Gaussian kernel"
+        unit = "as multiples of the one in use" if bandwidth is None else ""
+        text += (
+            f"\nFor a normal sample of this covariance{of}, bandwidths {unit}: one row "
+            f"dominates below {self.h_g:.3g}, many average above {self.h_clt:.3g}"
+        ).replace(" :", ":")
+        if self.n_features >= MANY_COLUMNS:
+            text += f"; the loss (Kullback-Leibler) is least near {self.h_kl:.3g}"
+        return text + "."
+
+    def _meaning(self, median):
+        """What the regime is, and what follows."""
         if not np.isfinite(self.ratio):
             return "all rows are one"
-        least = (np.sqrt(2.0), 1.0) if self.is_gaussian else (MANY, FEW)
-        place = self.ratio if self.is_gaussian else median
-        if place >= least[0]:
+        if self.regime == "many":
             error = 1.0 / np.sqrt(max(median, 1.0))
             return (
-                "each averages over many rows, so that its error is about normal (a "
-                f"relative one of {error:.0%})"
+                "each averages over many rows, so that its error by chance is about "
+                f"normal (a relative one of {error:.0%}). Whether the bandwidth is too "
+                "wide is not seen here: compare loo_score_samples().mean()"
             )
-        if place >= least[1]:
+        if self.regime == "few":
             index = f", of index {self.tail_index:.2f}" if self.is_gaussian else ""
             return (
-                f"a few rows weigh much in each: errors are heavy-tailed{index}, and "
-                "standard errors too small"
+                f"a few rows weigh much in each: errors are heavy-tailed{index} (below "
+                "2 there is no variance), and standard errors too small"
             )
         return (
             "the nearest rows decide each: it says how far these are, and no error bar "
-            "can be put on it; a wider bandwidth or fewer columns help"
+            "can be put on it; fewer columns help, and a wider bandwidth makes it "
+            "steadier, if not nearer"
         )
 
 
@@ -134,7 +149,8 @@ def diagnose(sums, n_effective, rows, most, rng):
     g, kl = thresholds(n_effective, spread)
     ratio = 1.0 / g if g > 0 else np.inf
     index, gaussian = float(min(2.0, ratio**2)), type(sums.kernel) is Gaussian
-    return DensityDiagnosis(number, ratio, np.sqrt(2.0) * g, g, kl, index, gaussian)
+    d = sums.points.shape[1]
+    return DensityDiagnosis(number, ratio, np.sqrt(2.0) * g, g, kl, index, d, gaussian)
 
 
 def thresholds(n, variances):

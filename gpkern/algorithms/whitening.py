@@ -40,9 +40,10 @@ class Whitening:
             return cls(offset, linalg.cholesky(H, lower=True))
         except linalg.LinAlgError:
             raise ValueError(
-                "bandwidth is a matrix that is not positive definite: a column is a "
-                "combination of others, or there are fewer rows than columns; use one "
-                "number, one for each column, or bandwidth='scott'"
+                "bandwidth is a matrix that is not positive definite, as of "
+                "'normal_reference' where a column is a combination of others, or "
+                "there are fewer rows than columns: use one number, one for each "
+                "column, or bandwidth='scott'"
             ) from None
 
     def log_determinant(self, d):

@@ -87,7 +87,7 @@ def _check_gaussian(kernel, given):
     if not isinstance(kernel, Gaussian):
         raise ValueError(
             f"bandwidth={given!r} is for the Gaussian kernel: use 'lcv', which takes "
-            f"kernel={type(kernel).__name__!r} too"
+            f"{type(kernel).__name__} kernels too"
         )
 
 
@@ -101,8 +101,12 @@ def _checked(given, d, metric):
     if not np.isfinite(value).all():
         raise ValueError("bandwidth holds NaN or infinity")
     if value.shape == (d,):
-        if not (value > 0).all():
-            raise ValueError("bandwidth must be positive for each column")
+        flat = np.flatnonzero(~(value > 0))
+        if len(flat):
+            raise ValueError(
+                f"bandwidth must be positive for each column, and is "
+                f"{value[flat[0]]:g} for column {flat[0]}"
+            )
         return value
     if value.shape != (d, d):
         raise ValueError(

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.metrics import pairwise_distances
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -52,7 +53,9 @@ class KernelDensity(BaseEstimator):
     bandwidth : float, array-like of shape (n_features,) or (n_features, n_features), \
 or str, default=1.0
         Length scale of the kernel: one number, one for each column, or the matrix that
-        a Gaussian kernel has as covariance (squared units). Names are rules:
+        a Gaussian kernel has as covariance (squared units). Names are rules, of which
+        "lcv" is the one to start with, as it looks at what the density is for; "scott"
+        and "silverman" take the data for normal and smear clusters:
 
         - "scott", "silverman": a factor times each column's standard deviation. These
           differ from scikit-learn's, which do not look at the data's scale.
@@ -63,7 +66,7 @@ or str, default=1.0
           by leaving one out; for the Gaussian kernel.
         - "isj": improved Sheather-Jones, for one column; many modes are no problem.
         - "nn": the median distance of nearest neighbours, over the root of the
-          columns, times the standard deviations; for many columns.
+          columns, times the standard deviations; for many columns, in few too narrow.
     algorithm : {"auto", "exact", "kd_tree", "ball_tree"}, default="auto"
         "exact" ignores `atol` and `rtol`. The trees are accepted as scikit-learn's
         names, and do as "auto" does.
@@ -194,6 +197,7 @@ or str, default=1.0
         self._validate_params()
         kind = ArrayKind(X)
         X = in_memory(check_fit_X(self, X, sparse_ok=False))
+        self._check_metric(X)
         device = choose_device(self.device, X)
         weights = check_weights(sample_weight, X.shape[0], np.float64)
         weights = np.ones(X.shape[0]) if weights is None else weights
@@ -348,6 +352,19 @@ or str, default=1.0
             return sums.log(rows)
         unit = np.exp(self._log_integral)
         return gridded.log_sum(sums, rows, self.atol * unit, self.rtol)
+
+    def _check_metric(self, X):
+        """An error for a metric that there is not, or that lacks a parameter."""
+        if self.metric in EUCLIDEAN:
+            return
+        try:
+            few = np.zeros((2, X.shape[1]))
+            pairwise_distances(few, metric=self.metric, **(self.metric_params or {}))
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"metric={self.metric!r} with metric_params={self.metric_params} is "
+                f"refused by sklearn.metrics.pairwise_distances: {error}"
+            ) from error
 
     def _units(self, X, weights, device):
         """What rows are shifted and divided by."""

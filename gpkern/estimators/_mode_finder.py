@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -19,6 +20,7 @@ from ._bandwidths import RULES
 from ._density_field import field_of
 from ._door import (
     ArrayKind,
+    _on_host,
     all_or_nothing,
     check_fit_X,
     check_predict_X,
@@ -28,6 +30,9 @@ from ._door import (
 from ._kernel_density import KernelDensity
 from ._thinning_rows import in_memory
 
+# Share of the places that were climbed from up to which modes of their own are no sign
+# that there are more.
+MOST_FOUND = 0.25
 AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 
 
@@ -37,15 +42,23 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
     Mean shift climbs from many rows at once; its ends are polished by Newton's method,
     proved to be modes by their second derivatives, and merged where the density hardly
     falls between them. In many columns the search goes by random projections. A bound
-    says how much denser an unseen mode could be.
+    says how much denser than the densest mode any place could be; less dense ones may
+    be missed where not all rows are seeds.
+
+    Against `sklearn.cluster.MeanShift`: `kde` is the bandwidth, of a smooth kernel, by
+    default a Gaussian, whose standard deviation it is (a flat kernel of radius r has
+    the same in d columns where it is ``r / sqrt(d + 2)``); `modes_` are the cluster
+    centers; and rows belong to the mode that they climb to.
 
     Parameters
     ----------
     kde : None, float, array-like, str, KernelDensity or fitted mixture, default=None
-        The density: a bandwidth of `KernelDensity`, one of these (a clone is fitted),
-        or a fitted `KernelDensity`, `~sklearn.mixture.GaussianMixture` or
-        `~sklearn.mixture.BayesianGaussianMixture`, as it is within a
-        `~sklearn.frozen.FrozenEstimator`. None is the bandwidth "silverman".
+        The density: a bandwidth of `KernelDensity`; a `KernelDensity`, a clone of which
+        is fitted to X even where it is fitted already; or a fitted `GaussianMixture` or
+        `BayesianGaussianMixture` of `sklearn.mixture`, which is used as it is. Within a
+        `~sklearn.frozen.FrozenEstimator` a fitted `KernelDensity` is used as it is too,
+        and either stays so in a clone of the finder, as of a grid search. None is the
+        bandwidth "silverman".
     kernel : str or DensityKernel, default="gaussian"
         Of the density, where `kde` is a bandwidth; see `KernelDensity`. For kernels
         that end ("tophat", "epanechnikov", ...) the search is heuristic in any number
@@ -60,14 +73,22 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         Columns of the projections.
     n_seeds : int or "auto", default="auto"
         Rows to start from: half are the densest that are apart, half drawn. "auto" is
-        all of up to 1,000 rows, else 200.
+        all of up to 1,000 rows, else 200: where the bandwidth is narrow, there may be
+        more modes than these find, of which a warning tells.
     persistence : float, default=0.05
         A mode is merged into a denser one where the density falls by no more than this
-        share on the way there.
+        share on the way there. Single rows far out are modes that persist: leave them
+        out by `min_weight`.
+    min_weight : float, default=0
+        Least share of the sample, by weight, that must belong to a mode. Rows of others
+        get the label -1, of noise.
     assign : {"ascend", "nearest"}, default="ascend"
-        How rows get their labels: by the mode that they climb to, or the nearest one.
+        How rows get their labels: by the mode that they climb to, or by the nearest
+        one, which is quicker and splits clusters that are not round.
     tolerance : float, default=0.01
-        Of `upper_bound_`, in nats: up to which the search for it goes on.
+        Of `upper_bound_`, in nats: up to which the search for it goes on. Met in up to
+        two columns (three, of a mixture); in more the bound is that of the principal
+        plane, or of Cauchy-Schwarz, and may be a nat or two above.
     device : {None, "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data.
     random_state : int, RandomState or None, default=None
@@ -88,7 +109,7 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
     mode_parent_ : ndarray of int, shape (n_modes,)
         The denser mode that each would go into, were it merged; 0 for the first.
     labels_ : ndarray of int, shape (n_samples,)
-        Mode of each row, computed when it is first asked for.
+        Mode of each row, -1 for none; computed when it is first asked for.
     basin_weight_ : ndarray of shape (n_modes,)
         Share of the rows, by weight, that belong to each mode; see `labels_`.
     upper_bound_ : float
@@ -136,6 +157,7 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         "n_components": [AT_LEAST_ONE],
         "n_seeds": [AT_LEAST_ONE, StrOptions({"auto"})],
         "persistence": [Interval(Real, 0, 1, closed="left")],
+        "min_weight": [Interval(Real, 0, 1, closed="left")],
         "assign": [StrOptions({"ascend", "nearest"})],
         "tolerance": [Interval(Real, 0, None, closed="neither")],
         "device": [str, None],
@@ -152,6 +174,7 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         n_components=15,
         n_seeds="auto",
         persistence=0.05,
+        min_weight=0.0,
         assign="ascend",
         tolerance=0.01,
         device=None,
@@ -164,6 +187,7 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         self.n_components = n_components
         self.n_seeds = n_seeds
         self.persistence = persistence
+        self.min_weight = min_weight
         self.assign = assign
         self.tolerance = tolerance
         self.device = device
@@ -199,9 +223,26 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
             self.persistence,
         )
         found = search.run(field, check_random_state(self.random_state))
-        self._store(found, field, whitening, log_unit, kind)
         self._rows, self._row_weights = kind.out(device.put(X)), sample_weight
-        self._labels = None
+        self._labels, self._found, self._log_unit = None, found, log_unit
+        if self.min_weight > 0:
+            small = self._weights_of(len(found.kept)) < self.min_weight
+            if small.all():
+                raise ValueError(
+                    f"min_weight={self.min_weight} is more than any mode has: lower it"
+                )
+            self._found = found.without(small)
+            number = np.where(small, -1, np.cumsum(~small) - 1)
+            labels = number[np.asarray(_on_host(self._labels))]
+            self._labels = kind.out(device.xp.asarray(labels))
+        self._store(field, whitening, kind)
+        if not found.is_exhaustive and len(found.points) > MOST_FOUND * found.n_starts:
+            warnings.warn(
+                f"{len(found.points)} modes were found from {found.n_starts} places, "
+                "so that there are likely to be more: set a wider bandwidth as kde, or "
+                "a larger n_seeds",
+                stacklevel=3,
+            )
         return self
 
     def predict(self, X):
@@ -250,12 +291,7 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
     @property
     def basin_weight_(self):
         """Share of the sample that belongs to each mode."""
-        labels = self.labels_
-        labels = np.asarray(labels.get() if hasattr(labels, "get") else labels)
-        weights = self._row_weights
-        weights = np.ones(len(labels)) if weights is None else np.asarray(weights)
-        counts = np.bincount(labels, weights, minlength=len(self.modes_))
-        return counts / counts.sum()
+        return self._weights_of(len(self.modes_))
 
     @property
     def upper_bound_(self):
@@ -280,11 +316,26 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
 
     # ------------------------------------------------------------------ inside
 
+    def _weights_of(self, count):
+        """Share of the sample in each of so many basins."""
+        labels = np.asarray(_on_host(self.labels_))
+        weights = self._row_weights
+        weights = np.ones(len(labels)) if weights is None else np.asarray(weights)
+        found = labels >= 0
+        shares = np.bincount(labels[found], weights[found], minlength=count)
+        return shares / weights.sum()
+
     def _density(self, X, sample_weight):
         """The density, fitted."""
         given = self.kde
-        if isinstance(given, FrozenEstimator):
-            given = given.estimator
+        frozen = isinstance(given, FrozenEstimator)
+        given = given.estimator if frozen else given
+        if hasattr(given, "score_samples") and self.kernel != "gaussian":
+            raise ValueError(
+                f"kernel={self.kernel!r} is for a bandwidth as kde: a "
+                f"{type(given).__name__} has its own"
+            )
+        if frozen:
             try:
                 check_is_fitted(given)
             except NotFittedError:
@@ -318,7 +369,8 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
             )
         return density
 
-    def _store(self, found, field, whitening, log_unit, kind):
+    def _store(self, field, whitening, kind):
+        found, log_unit = self._found, self._log_unit
         xp, device = field.device.xp, field.device
         kept, points = found.kept, xp.asarray(found.points)
         slopes = whitening.gradient_back(field.exact().gradient(points[kept]), xp)
@@ -331,8 +383,6 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
             bends = device.get(xp.linalg.eigvalsh(H))
         self.mode_hessian_eigvals_ = bends
         self.persistence_ = found.persistence[kept]
-        # The one that a mode goes into stands, as it persists at least as much.
-        self.mode_parent_ = found.label[found.parent[kept]]
-        self._found, self._log_unit = found, log_unit
+        self.mode_parent_ = found.parents
         self.n_evals_ = found.n_evaluations
         self._bound = None

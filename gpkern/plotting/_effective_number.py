@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from ..algorithms.regimes import MANY_COLUMNS
 from ._coreset import _on_host
 
 # Below h_G, between h_G and h_CLT, and above, as in `DensityDiagnosis`.
-REGIMES = (
-    ("one row dominates each value", "#f4b6a6"),
-    ("a few rows weigh much in each value", "#fbe3b0"),
-    ("each value averages many rows", "#c5e3c0"),
-)
+REGIMES = {
+    "one": ("the nearest rows decide each value", "#f4b6a6"),
+    "few": ("a few rows weigh much in each value", "#fbe3b0"),
+    "many": ("each value averages many rows", "#c5e3c0"),
+}
 
 
 class EffectiveNumberDisplay:
@@ -20,16 +21,18 @@ class EffectiveNumberDisplay:
 
     A strip above the histogram shows the bandwidth h on a log scale: for a normal
     sample of the same covariance, one row dominates each value below h_G, and many
-    average above h_CLT; at h_KL the Kullback-Leibler divergence is least. It is best
+    average above h_CLT; in many columns the loss is least near h_KL. It is best
     made by `from_estimator`.
 
     Parameters
     ----------
     effective_number : ndarray of shape (n_queries,)
-    bandwidth, h_g, h_clt, h_kl : float
+    bandwidth, h_g, h_clt : float
         In the same units.
-    is_gaussian : bool, default=True
-        Whether the kernel is, as it is in the theory of these bandwidths.
+    h_kl : float, default=None
+        None is not drawn, as in fewer than 20 columns it is far too narrow.
+    regime : {"one", "few", "many"}, default=None
+        The rows that values come from; None says nothing of it.
 
     Attributes
     ----------
@@ -48,10 +51,10 @@ class EffectiveNumberDisplay:
     >>> display = EffectiveNumberDisplay.from_estimator(kde)  # doctest: +SKIP
     """
 
-    def __init__(self, effective_number, bandwidth, h_g, h_clt, h_kl, is_gaussian=True):
+    def __init__(self, effective_number, bandwidth, h_g, h_clt, h_kl=None, regime=None):
         self.effective_number, self.bandwidth = effective_number, bandwidth
         self.h_g, self.h_clt, self.h_kl = h_g, h_clt, h_kl
-        self.is_gaussian = is_gaussian
+        self.regime = regime
 
     @classmethod
     def from_estimator(cls, kde, X=None, *, ax=None, **kwargs):
@@ -102,8 +105,8 @@ class EffectiveNumberDisplay:
             diagnosis.ratio * h_g if h_g > 0 else np.nan,
             h_g,
             diagnosis.h_clt,
-            diagnosis.h_kl,
-            diagnosis.is_gaussian,
+            diagnosis.h_kl if diagnosis.n_features >= MANY_COLUMNS else None,
+            diagnosis.regime,
         ).plot(ax=ax, **kwargs)
 
     def plot(self, ax=None, **kwargs):
@@ -140,7 +143,7 @@ class EffectiveNumberDisplay:
             ax.axvline(median, 0, 0.8, color="black", linestyle="--", label=label)
         if none.any():
             ax.plot([], [], " ", label=f"of no row: {none.mean():.0%} of the values")
-        ax.set(xlabel="effective number of rows", ylabel="values")
+        ax.set(xlabel="effective number of rows", ylabel="values of the density")
         if len(number):
             ax.set_ylim(0.0, 1.25 * ax.dataLim.ymax)  # the legend is above the bars
         ax.legend(loc="upper left", frameon=False)
@@ -162,9 +165,12 @@ class EffectiveNumberDisplay:
         where = blended_transform_factory(ax.transAxes, up)
         strip = self.strip_ax_ = ax.inset_axes([0, 26, 1, 18], transform=where)
         marks = np.array([self.bandwidth, self.h_g, self.h_clt])
-        low, high = min(marks.min(), self.h_kl) / 1.5, marks.max() * 1.5
+        lowest = marks.min() if self.h_kl is None else min(marks.min(), self.h_kl)
+        low, high = lowest / 1.5, marks.max() * 1.5
         edges = [low, self.h_g, self.h_clt, high]
-        for (_, colour), a, b in zip(REGIMES, edges[:-1], edges[1:], strict=True):
+        for (_, colour), a, b in zip(
+            REGIMES.values(), edges[:-1], edges[1:], strict=True
+        ):
             strip.axvspan(a, b, color=colour, linewidth=0)
         _plain_log(strip)
         strip.set(xlim=(low, high), yticks=[], ylim=(0, 1))
@@ -173,6 +179,8 @@ class EffectiveNumberDisplay:
             (self.h_g, "$h_G$", "left"),
             (self.h_clt, "$h_{CLT}$", "left"),
         ):
+            if h is None:
+                continue
             strip.axvline(h, color="0.3", linewidth=1)
             away = (-1 if side == "right" else 1, 2)
             strip.annotate(
@@ -194,10 +202,8 @@ class EffectiveNumberDisplay:
         )
         strip.set_ylabel("bandwidth", rotation=0, ha="right", va="center")
         ratio = self.bandwidth / self.h_g
-        words = REGIMES[int(ratio >= 1.0) + int(self.bandwidth >= self.h_clt)][0]
-        if not self.is_gaussian:
-            words = "as a Gaussian kernel has it"
-        strip.set_title(f"h = {ratio:.3g} $h_G$: {words}", pad=18)
+        words = "" if self.regime is None else f": {REGIMES[self.regime][0]}"
+        strip.set_title(f"h = {ratio:.3g} $h_G${words}", pad=18)
 
 
 def _plain_log(ax):

@@ -13,8 +13,9 @@ class PersistenceDisplay:
 
     A bar for each mode leads from its log density down to where the way to a denser
     mode is lowest, and from there a line to that mode. What the finder has merged
-    is grey. Long bars are modes to believe in; where many are about as short, its
-    `persistence` is to be above these. It is best made by `from_estimator`.
+    or left out is grey. Long bars are modes to believe in where many rows belong to
+    them: single rows far out have long bars too, which the finder's `min_weight` makes
+    grey. It is best made by `from_estimator`.
 
     Parameters
     ----------

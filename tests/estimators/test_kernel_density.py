@@ -371,3 +371,26 @@ def test_diagnosis_of_another_kernel_goes_by_what_is_measured():
     assert not found.is_gaussian
     assert "the nearest rows decide" in str(found)
     assert "and a Gaussian kernel" in str(found)
+
+
+def test_diagnosis_of_queries_far_out_is_theirs():
+    """A wide bandwidth does not make an average of what is one row."""
+    X = np.random.default_rng(0).normal(size=(2000, 2))
+    kde = KernelDensity(bandwidth="silverman").fit(X)
+    assert kde.diagnose(X[:100]).regime == "many"
+    far = kde.diagnose(20.0 * X[:5] / np.linalg.norm(X[:5], axis=1, keepdims=True))
+    assert far.regime == "one"
+    assert "many rows" not in str(far)
+
+
+@pytest.mark.parametrize("d, told", [(2, False), (30, True)])
+def test_diagnosis_tells_of_the_least_loss_in_many_columns_only(d, told):
+    X = np.random.default_rng(0).normal(size=(500, d))
+    found = KernelDensity(bandwidth=1.0).fit(X).diagnose()
+    assert ("Kullback" in str(found)) == told
+    assert repr(found) == str(found)
+
+
+def test_metric_is_checked_by_fit():
+    with pytest.raises(ValueError, match="metric='foo'"):
+        KernelDensity(metric="foo").fit(np.zeros((3, 2)))

@@ -324,3 +324,42 @@ def test_bound_of_mixtures(d, covariance):
     assert finder.certified_gap_ <= 0.02
     drawn, _ = mixture.sample(20_000)
     assert mixture.score_samples(drawn).max() <= finder.upper_bound_
+
+
+def test_least_weight_of_modes():
+    """Single rows far out are modes that persist: noise, where it is asked for."""
+    X, y = make_blobs(400, centers=[[0, 0], [8, 0]], random_state=0)
+    X = np.r_[X, [[40.0, 0.0], [0.0, 40.0]]]
+    every = KDEModeFinder(0.8, random_state=0).fit(X)
+    assert len(every.modes_) >= 4
+    finder = KDEModeFinder(0.8, min_weight=0.05, random_state=0).fit(X)
+    assert len(finder.modes_) == 2
+    assert_array_equal(finder.labels_[-2:], [-1, -1])
+    assert adjusted_rand_score(y, finder.labels_[:400]) > 0.95
+    assert_array_equal(finder.predict(X), finder.labels_)
+    assert_array_equal(
+        finder.predict([[41.0, 1.0], [8.0, 0.0]]),
+        [-1, finder.labels_[np.argmax(y == 1)]],
+    )
+    assert (finder.basin_weight_ > 0.4).all() and finder.basin_weight_.sum() < 1.0
+    assert_array_equal(finder.mode_parent_, [0, 0])
+    assert len(finder.persistence_) == len(finder.mode_log_density_) == 2
+    with pytest.raises(ValueError, match="min_weight"):
+        KDEModeFinder(0.8, min_weight=0.9, random_state=0).fit(X)
+
+
+def test_warning_where_modes_are_missing():
+    X = np.random.default_rng(0).normal(size=(1500, 3))
+    with pytest.warns(UserWarning, match="larger n_seeds"):
+        KDEModeFinder(0.1, n_seeds=50, random_state=0).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        KDEModeFinder(0.1, n_seeds=1500, random_state=0).fit(X)
+        KDEModeFinder(1.0, n_seeds=50, random_state=0).fit(X)
+
+
+def test_kernel_of_a_density():
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    for kde in (GaussianMixture(2).fit(X), KernelDensity()):
+        with pytest.raises(ValueError, match="has its own"):
+            KDEModeFinder(kde, kernel="tophat").fit(X)
