@@ -54,9 +54,11 @@ def covariance(X, weights, diagonal=False, n_effective=None):
     if n_effective is None:
         n_effective = 1.0 / float((weights**2).sum())
     left = max(1.0 - 1.0 / n_effective, 1e-300)
-    if diagonal:
-        return (weights @ (X * X)) / left
-    return (X * weights[:, None]).T @ X / left
+    with np.errstate(over="ignore"):  # of which the caller tells
+        if diagonal:
+            return (weights @ (X * X)) / left
+        C = (X * weights[:, None]).T @ X / left
+        return 0.5 * (C + C.T)
 
 
 def cross_validated(criterion, kernel, points, weights, device, rng):
@@ -113,6 +115,7 @@ class _Judge:
         chosen = np.arange(n)
         if count < n:
             share = device.get(weights)
+            count = min(count, int((share > 0).sum()))
             chosen = np.sort(rng.choice(n, count, replace=False, p=share / share.sum()))
         self.chosen = device.xp.asarray(chosen)
         # Of all rows each by its weight; rows that were drawn by it count alike.

@@ -20,9 +20,9 @@ def upper_bound(field, found, tolerance, n_components=2):
     """A number that the logarithm of the sum of kernels exceeds nowhere.
 
     The smaller of two: the root of the mean density at the points (Cauchy-Schwarz, of
-    positive definite kernels, as all are that have tails), and the largest density of
-    the points' projection on their principal axes, by branch and bound: an orthonormal
-    projection brings no two rows further apart.
+    positive definite kernels, as those with tails are but for powers above 2), and the
+    largest density of the points' projection on their principal axes, by branch and
+    bound: an orthonormal projection brings no two rows further apart.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def upper_bound(field, found, tolerance, n_components=2):
     """
     xp = field.device.xp
     bound = 0.0  # a kernel is at most 1, and weights have sum 1
-    if not field.kernel.is_compact:
+    if not field.kernel.is_compact and field.kernel.is_tame:
         at_points = xp.where(field.weights > 0, field.log(field.points), -np.inf)
         top = float(at_points.max())
         mean = float((field.weights * xp.exp(at_points - top)).sum())
@@ -87,7 +87,7 @@ def highest(xp, log, bounds_of, low, high, found, tolerance):
     """
     m = len(low)
     counts = xp.maximum(1, xp.ceil(high - low)).astype(int)
-    while float(counts.prod()) > MOST_BOXES:
+    while float(counts.astype(float).prod()) > MOST_BOXES:
         counts = xp.maximum(1, counts // 2)
     sides = (high - low) / counts
     grids = [low[k] + sides[k] * (xp.arange(int(counts[k])) + 0.5) for k in range(m)]

@@ -36,6 +36,8 @@ PER_SCALE = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 MOST_NODES = 1 << 26
 # Frequency from which a Gaussian's spectrum adds nothing: erfc of it is 1e-16.
 SPECTRUM = 8.3
+# Period from which it is no matter for sums over the spectrum how long it is.
+LONG = 60.0
 # Least error that is relied on: the transforms round.
 ROUNDING = 2e-14
 # Nanoseconds of a core: for a pair of the exact sum, for a node that a point has a part
@@ -74,6 +76,11 @@ class Plan:
 
 def axis_error(period, count, order, margin):
     """Bound on the error of a Gaussian of one dimension, its own largest value 1."""
+    if period > LONG:
+        # The sum below is a trapezoidal rule, as exact with this step as with a finer
+        # one.
+        count = 2 * int(count * LONG / period / 2.0)
+        period = LONG
     step, share = 2.0 * np.pi / period, math.sqrt(2.0 * np.pi) / period
     last = min(count // 2 - 1, int(SPECTRUM / step) + 1)
     w = step * np.arange(1, last + 1)
@@ -86,7 +93,7 @@ def axis_error(period, count, order, margin):
     return aliased + 10.0 * cut + others
 
 
-def plan(low, high, n, m, target):
+def plan(low, high, n, m, target, most=np.inf):
     """The cheapest grid with an error below `target`; None where there is none.
 
     Parameters
@@ -96,6 +103,8 @@ def plan(low, high, n, m, target):
     n, m : int
         Points, and places that are asked for.
     target : float
+    most : float
+        Cost from which a grid is of no use.
 
     Returns
     -------
@@ -110,7 +119,7 @@ def plan(low, high, n, m, target):
             least = np.maximum((high - low + 2.0 * margin) * per_scale, 2 * order)
             nodes = float(np.prod(least))
             cost = PART * (n + m) * order**d / threads + NODE * nodes
-            if nodes <= MOST_NODES:
+            if nodes <= MOST_NODES and cost < most:
                 options.append((cost, order, per_scale, least))
     for cost, order, per_scale, least in sorted(options, key=lambda o: o[:3]):
         counts = tuple(fft.next_fast_len(math.ceil(c), real=True) for c in least)
@@ -201,9 +210,12 @@ def log_sum(sums, rows, atol, rtol):
     low = np.array([column.min() for column in points.T])
     high = np.array([column.max() for column in points.T])
     # A coarser one serves most rows still, where there is none so fine.
-    plans = (plan(low, high, n, m, target * more) for more in (1.0, 1e2, 1e4))
+    plans = (
+        plan(low, high, n, m, target * more, 0.5 * exact_cost)
+        for more in (1.0, 1e2, 1e4)
+    )
     made = next((p for p in plans if p is not None), None)
-    if made is None or made.cost > 0.5 * exact_cost:
+    if made is None:
         return sums.log(rows)
     found = GriddedSum(points, sums.weights, made).at(rows)
     # By Jensen's inequality no log can be less.

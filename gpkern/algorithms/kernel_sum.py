@@ -111,6 +111,11 @@ class KernelSum:
         """Whether `hessian` exists everywhere."""
         return self.kernel.is_smooth
 
+    @property
+    def has_cusp(self):
+        """Whether it falls at once on all sides of a point."""
+        return self.kernel.has_cusp
+
     def exact(self):
         """The same in float64."""
         return self if self.points.dtype == np.float64 else self._exact

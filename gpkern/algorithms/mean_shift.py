@@ -10,6 +10,8 @@ import numpy as np
 # Squared relative changes of the log density below this are rounding.
 ROUNDING = 1e-13
 # Steps between looks for rows that have met, and how near these are.
+# How far beside a row of the sample to start, in bandwidths.
+ASIDE = 0.01
 LOOK_EVERY, TOGETHER = 3, 0.02
 
 
@@ -53,6 +55,11 @@ def ascend(field, X, tolerance=1e-3, most_steps=500):
     """
     xp = field.device.xp
     paths = xp.array(X, dtype=np.float64)
+    if field.has_cusp:
+        # On a row of the sample it would stay, mode or not: from beside it, it goes
+        # back where the pull of the others is the weaker one (as Weiszfeld's method).
+        off = np.random.RandomState(0).normal(size=paths.shape[1])
+        paths += xp.asarray(ASIDE / np.linalg.norm(off) * off)
     place, active = xp.arange(len(paths)), xp.arange(len(paths))
     count = 0
     for step in range(most_steps):

@@ -13,6 +13,8 @@ from .bounds import highest
 
 # Columns up to which bounds are searched for.
 BOUNDED_COLUMNS = 3
+# Of a term's variance by the mean one; rounding is not far below.
+NARROWEST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class MixtureField:
     precisions: Any
     device: Any
 
-    is_smooth = True
+    is_smooth, has_cusp = True, False
 
     def _terms(self, X):
         """Logs of the terms (m, k), and ``S_k^-1 (m_k - x)``, shape (m, k, d)."""
@@ -158,13 +160,19 @@ def mixture_field(mixture, whitening, device):
     return MixtureField(mixture.weights_, means, factor.T @ P @ factor, device)
 
 
-def pooled_covariance(mixture):
-    """Mean covariance matrix of the terms, of which a bandwidth is made."""
-    d = mixture.means_.shape[1]
-    C, w = np.asarray(mixture.covariances_), mixture.weights_
-    return {
-        "full": lambda: np.einsum("k,kab->ab", w, C),
-        "tied": lambda: C,
-        "diag": lambda: np.diag(w @ C),
-        "spherical": lambda: float(w @ C) * np.eye(d),
+def unit_covariance(mixture):
+    """The mean covariance matrix of the terms, as small as the narrowest of them.
+
+    Lengths in its units are those by which modes of any term can be told apart.
+    """
+    (k, d), C = mixture.means_.shape, np.asarray(mixture.covariances_)
+    C = {
+        "full": lambda: C,
+        "tied": lambda: np.broadcast_to(C, (k, d, d)),
+        "diag": lambda: C[:, :, None] * np.eye(d),
+        "spherical": lambda: C[:, None, None] * np.eye(d),
     }[mixture.covariance_type]()
+    pooled = np.einsum("k,kab->ab", mixture.weights_, C)
+    root = np.linalg.inv(np.linalg.cholesky(pooled))
+    narrowest = np.linalg.eigvalsh(root @ C @ root.T).min()
+    return max(float(narrowest), NARROWEST) * pooled

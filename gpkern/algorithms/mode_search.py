@@ -139,7 +139,9 @@ class ModeSearch:
                 raise ValueError(
                     f"strategy='grid' is for up to 3 columns, X has {d}: use 'full'"
                 )
-            return _grid_maxima(field), 0
+            few = seeds_of(field, SEEDS, rng) if hasattr(field, "kernel") else None
+            few = field.starts(MIXTURE_SEEDS, rng) if few is None else few
+            return field.device.xp.concatenate([_grid_maxima(field), few]), 0
         if strategy == "project" and hasattr(field, "kernel") and d > self.n_components:
             return project_and_lift(
                 field, self.n_components, self.n_projections, count, rng
@@ -155,7 +157,7 @@ def _grid_maxima(field):
     low = device.get(field.points.min(axis=0)).astype(np.float64)
     high = device.get(field.points.max(axis=0)).astype(np.float64)
     d, spacing = len(low), SPACING
-    while np.prod(np.ceil((high - low) / spacing) + 1.0) > MOST_NODES:
+    while np.prod(np.ceil((high - low) / spacing).astype(float) + 1.0) > MOST_NODES:
         spacing *= 1.1
     axes = [np.arange(a, b + spacing, spacing) for a, b in zip(low, high, strict=True)]
     nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)

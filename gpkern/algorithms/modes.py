@@ -16,8 +16,11 @@ SAME = 0.1
 NEWTON_COLUMNS = 64
 # Largest curvature of a place that is no saddle: what rounding leaves of 0.
 FLAT = 1e-8
-# Places on the way between two modes at which the density is looked at, and ways.
-STATIONS, WAYS = 15, 10
+# Places on the way between two modes at which the density is looked at, ways, and how
+# far apart places are at most where a way counts.
+STATIONS, WAYS, APART, MOST_STATIONS = 15, 10, 0.2, 2000
+# Rows whose density is looked at to choose seeds, at least.
+LOOKED_AT = 4096
 
 
 def seeds_of(field, count, rng):
@@ -34,13 +37,16 @@ def seeds_of(field, count, rng):
     if n <= count:
         return points
     few = np.arange(n)
-    if n > 4096:
+    looked_at = max(LOOKED_AT, 2 * count)
+    if n > looked_at:
         share = device.get(field.weights)
-        few = np.sort(rng.choice(n, 4096, replace=False, p=share / share.sum()))
+        looked_at = min(looked_at, int((share > 0).sum()))
+        few = np.sort(rng.choice(n, looked_at, replace=False, p=share / share.sum()))
     rows = points[device.xp.asarray(few)]
     values = device.get(field.log(rows))
     rows = device.get(rows).astype(np.float64)
     chosen = _dense_and_apart(rows, values, -(-count // 2))
+    count = min(count, len(rows))
     others = rng.choice(len(rows), count - len(chosen), replace=False)
     return device.xp.asarray(rows[np.unique(np.append(chosen, others))])
 
@@ -137,7 +143,8 @@ def merged(points, values):
 def passes(field, points, values):
     """Share of the density of each mode that is lost on the way to a denser one.
 
-    Ways are straight, from mode to mode: a lower bound of what could be kept.
+    Ways are straight, from mode to mode, so that what is lost is no less than by the
+    best way.
 
     Parameters
     ----------
@@ -153,7 +160,7 @@ def passes(field, points, values):
         The mode that is merged into when it is not to stand alone; its own number for
         the densest.
     """
-    xp, k = field.device.xp, len(points)
+    k = len(points)
     if k == 1:
         return np.ones(1), np.zeros(1, int)
     distances = cdist(points, points)
@@ -162,20 +169,48 @@ def passes(field, points, values):
     pairs = {tuple(sorted((i, int(j)))) for i in range(k) for j in nearest[i]}
     pairs |= {(int(np.argmin(distances[i, :i])), i) for i in range(1, k)}
     i, j = np.array(sorted(pairs)).T
-    t = np.linspace(0.0, 1.0, STATIONS + 2)[1:-1, None, None]
-    between = points[i] + t * (points[j] - points[i])
-    logs = field.log(xp.asarray(between.reshape(-1, points.shape[1])))
-    low = field.device.get(logs).reshape(STATIONS, -1).min(axis=0)
+    low = _lowest(field, points[i], points[j], STATIONS)
     low = np.minimum(low, np.minimum(values[i], values[j]))
-    return _from_ways(i, j, low, values)
+    length, seen = distances[i, j], np.full(len(i), float(STATIONS))
+    # Closely where it matters: on the ways of the tree, until these are all known.
+    while True:
+        ways = _best_ways(i, j, low, values)
+        need = _stations(length[ways])
+        rough = ways[need > seen[ways]]
+        if not len(rough):
+            return _from_ways(i[ways], j[ways], low[ways], values)
+        for count in np.unique(need[need > seen[ways]]):
+            some = rough[_stations(length[rough]) == count]
+            found = _lowest(field, points[i[some]], points[j[some]], int(count))
+            low[some], seen[some] = np.minimum(low[some], found), count
+
+
+def _stations(length):
+    """Enough to see what is as wide as the kernel; across a desert, some."""
+    return np.minimum(np.ceil(length / APART), MOST_STATIONS)
+
+
+def _lowest(field, one, other, stations):
+    """The least log density at places between points, evenly spaced."""
+    t = np.linspace(0.0, 1.0, stations + 2)[1:-1, None, None]
+    between = one + t * (other - one)
+    logs = field.log(field.device.xp.asarray(between.reshape(-1, one.shape[1])))
+    return field.device.get(logs).reshape(stations, -1).min(axis=0)
+
+
+def _best_ways(i, j, low, values):
+    """Which ways are a spanning tree of the highest passes."""
+    k = len(values)
+    # Weights must be positive.
+    depth = values.max() - low + 1.0
+    tree = minimum_spanning_tree(coo_matrix((depth, (i, j)), shape=(k, k))).tocoo()
+    numbers = coo_matrix((np.arange(len(i)) + 1, (i, j)), shape=(k, k)).tocsr()
+    return np.asarray(numbers[tree.row, tree.col]).ravel() - 1
 
 
 def _from_ways(i, j, low, values):
-    """The best ways over several modes, by joining the highest passes first."""
+    """Persistence and parents by the ways of a tree, the highest passes first."""
     k = len(values)
-    # A spanning tree of the highest passes: weights must be positive.
-    depth = values.max() - low + 1.0
-    tree = minimum_spanning_tree(coo_matrix((depth, (i, j)), shape=(k, k))).tocoo()
     persistence, parent, top = np.ones(k), np.arange(k), np.arange(k)
 
     def root(m):
@@ -183,11 +218,10 @@ def _from_ways(i, j, low, values):
             m = top[m]
         return m
 
-    for e in np.argsort(tree.data, kind="stable"):
-        a, b = root(tree.row[e]), root(tree.col[e])
+    for e in np.argsort(-low, kind="stable"):
+        a, b = root(i[e]), root(j[e])
         high, lower = min(a, b), max(a, b)  # the densest come first
         top[lower] = high
         parent[lower] = high
-        height = values.max() + 1.0 - tree.data[e]
-        persistence[lower] = -np.expm1(min(0.0, height - values[lower]))
+        persistence[lower] = -np.expm1(min(0.0, low[e] - values[lower]))
     return persistence, parent

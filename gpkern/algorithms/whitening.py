@@ -34,10 +34,15 @@ class Whitening:
         if np.ndim(bandwidth) < 2:
             return cls(offset, bandwidth)
         H = np.asarray(bandwidth, dtype=np.float64)
-        if not np.allclose(H, H.T, rtol=1e-8, atol=0.0):
+        size = np.sqrt(np.abs(np.diagonal(H)))
+        if (abs(H - H.T) > 1e-8 * np.outer(size, size)).any():
             raise ValueError("bandwidth is a matrix that is not symmetric")
         try:
-            return cls(offset, linalg.cholesky(H, lower=True))
+            factor = linalg.cholesky(0.5 * (H + H.T), lower=True)
+            # Of a singular matrix too, rounding may leave pivots above 0.
+            if (np.diagonal(factor) <= 1e-6 * size).any():
+                raise linalg.LinAlgError
+            return cls(offset, factor)
         except linalg.LinAlgError:
             raise ValueError(
                 "bandwidth is a matrix that is not positive definite, as of "

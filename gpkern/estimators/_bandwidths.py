@@ -46,6 +46,12 @@ def resolve_bandwidth(estimator, kernel, X, weights, n, device, rng):
             f"bandwidth={given!r} needs at least two distinct rows, and X has "
             f"n_samples={len(X)} of them: set a number"
         )
+    flat = np.flatnonzero(device.get(X.max(axis=0) == X.min(axis=0)))
+    if len(flat):
+        raise ValueError(
+            f"bandwidth={given!r} is 0 for column {flat[0]} of X, which is constant: "
+            "leave it out, or set one number for each column"
+        )
     if given == "normal_reference":
         factor = rules.silverman(n, d)
         return factor**2 * device.get(rules.covariance(X, weights, n_effective=n))
@@ -59,13 +65,8 @@ def resolve_bandwidth(estimator, kernel, X, weights, n, device, rng):
         return rules.plug_in(x - x.mean(), device.get(weights))
     variances = rules.covariance(X, weights, diagonal=True, n_effective=n)
     spread = np.sqrt(device.get(variances))
-    size = device.get(abs(X).max(axis=0)).astype(np.float64)
-    flat = np.flatnonzero(~(spread > 8.0 * np.finfo(np.float64).eps * size))
-    if len(flat):
-        raise ValueError(
-            f"bandwidth={given!r} is 0 for column {flat[0]} of X, which is constant: "
-            "leave it out, or set one number for each column"
-        )
+    if not (np.isfinite(spread) & (spread > 0)).all():
+        raise ValueError(f"bandwidth={given!r} overflows, or underflows, on X: scale X")
     return _factor(given, kernel, X, weights, n, spread, device, rng) * spread
 
 
@@ -93,8 +94,13 @@ def _check_gaussian(kernel, given):
 
 def _checked(given, d, metric):
     """Numbers that a user passed."""
-    value = np.asarray(given, dtype=np.float64)
+    try:
+        value = np.asarray(given, dtype=np.float64)
+    except (ValueError, TypeError):
+        raise ValueError(f"bandwidth={given!r} does not hold numbers") from None
     if value.ndim == 0:
+        if not 0.0 < value < np.inf:
+            raise ValueError(f"bandwidth={given!r} must be a positive number")
         return float(value)
     if metric not in EUCLIDEAN:
         raise ValueError(f"bandwidth must be one number for metric={metric!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import _device
-from ..algorithms.mixture import mixture_field, pooled_covariance
+from ..algorithms.mixture import mixture_field, unit_covariance
 from ..algorithms.whitening import Whitening
 from ._kernel_density import KernelDensity
 
@@ -35,7 +35,7 @@ def field_of(density, device):
         if device.name != "cpu":
             device = _device.select("cpu")
         mean = density.weights_ @ density.means_
-        whitening = Whitening.of(mean, pooled_covariance(density))
+        whitening = Whitening.of(mean, unit_covariance(density))
         field = mixture_field(density, whitening, device)
         return field, whitening, whitening.log_determinant(len(mean))
     raise TypeError(

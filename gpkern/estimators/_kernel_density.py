@@ -32,11 +32,8 @@ from ._thinning_rows import in_memory
 
 # Rows of the sample that `diagnose` looks at.
 MOST_QUERIES = 1000
-
-
-def _floats(X):
-    """Rows in a float dtype."""
-    return X if X.dtype.kind == "f" and X.dtype.itemsize > 2 else X.astype(np.float64)
+# Bandwidths from the mean from which rows are taken in float64, and are refused.
+FAR, FARTHEST = 1e15, 1e150
 
 
 class KernelDensity(BaseEstimator):
@@ -46,7 +43,8 @@ class KernelDensity(BaseEstimator):
     answers where those are right. Sums go over all rows, as log-sum-exp where the
     kernel has tails, so that log densities keep their digits far outside and in many
     columns; with a GPU they take a hundredth of the time. Rows that occur more than
-    once are merged.
+    once are merged. Float32 data is computed in float32, to a millionth of how far it
+    extends in bandwidths; where clusters lie ten thousands of them apart, pass float64.
 
     Parameters
     ----------
@@ -201,7 +199,8 @@ or str, default=1.0
         device = choose_device(self.device, X)
         weights = check_weights(sample_weight, X.shape[0], np.float64)
         weights = np.ones(X.shape[0]) if weights is None else weights
-        xp, X = device.xp, _floats(device.put(X))
+        xp, X = device.xp, self._floats(device.put(X))
+        weights = weights / weights.max()  # a sum of large ones overflows
         weights = xp.asarray(weights / weights.sum())
         first, place = merged_rows(X, xp)
         merged = xp.bincount(place, weights=weights, minlength=len(first))
@@ -211,8 +210,8 @@ or str, default=1.0
         self.bandwidth_ = resolve_bandwidth(
             self,
             kernel,
-            X[first],
-            merged,
+            X[first[merged > 0]],
+            merged[merged > 0],
             self.n_effective_,
             device,
             check_random_state(self.random_state),
@@ -344,6 +343,11 @@ or str, default=1.0
 
     # ------------------------------------------------------------------ inside
 
+    def _floats(self, X):
+        """Rows in a float dtype; float64 where errors are to be within bounds."""
+        keeps = X.dtype.kind == "f" and X.dtype.itemsize > 2
+        return X if keeps and not max(self.atol, self.rtol) else X.astype(np.float64)
+
     def _logs(self, sums, rows):
         """Log sums, exact or within what is allowed."""
         if max(self.atol, self.rtol) == 0 or self.algorithm == "exact":
@@ -426,5 +430,16 @@ or str, default=1.0
         X = in_memory(check_predict_X(self, X, sparse_ok=False))
         sums, _ = self._sums(X)
         with sums.device.here():
-            X = _floats(sums.device.put(X))
-            return self._whitening.into(X, sums.device.xp), sums, kind
+            rows = self._floats(sums.device.put(X))
+            if sums.points.dtype == np.float64:
+                rows = rows.astype(np.float64)
+            rows = self._whitening.into(rows, sums.device.xp)
+            size = float(abs(rows).max())
+            if size > FARTHEST:
+                raise ValueError(
+                    f"X has values {size:.1g} bandwidths from the mean of the sample, "
+                    "whose squares overflow: remove or clip them"
+                )
+            if size > FAR:
+                rows, sums = rows.astype(np.float64), sums.exact()
+            return rows, sums, kind

@@ -24,6 +24,7 @@ from ._door import (
     all_or_nothing,
     check_fit_X,
     check_predict_X,
+    check_weights,
     choose_device,
     to_numpy_or_cupy,
 )
@@ -212,6 +213,7 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         self._validate_params()
         kind = ArrayKind(X)
         X = in_memory(check_fit_X(self, X, sparse_ok=False))
+        check_weights(sample_weight, X.shape[0], np.float64)
         self.kde_ = self._density(X, sample_weight)
         device = choose_device(self.device, X)
         field, whitening, log_unit = field_of(self.kde_, device)
@@ -319,8 +321,8 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
     def _weights_of(self, count):
         """Share of the sample in each of so many basins."""
         labels = np.asarray(_on_host(self.labels_))
-        weights = self._row_weights
-        weights = np.ones(len(labels)) if weights is None else np.asarray(weights)
+        weights = check_weights(self._row_weights, len(labels), np.float64)
+        weights = np.ones(len(labels)) if weights is None else weights / weights.max()
         found = labels >= 0
         shares = np.bincount(labels[found], weights[found], minlength=count)
         return shares / weights.sum()
@@ -366,6 +368,12 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
             raise ValueError(
                 f"X has {X.shape[1]} columns, kde was fitted on "
                 f"{density.n_features_in_}"
+            )
+        names = [getattr(e, "feature_names_in_", None) for e in (self, density)]
+        if all(n is not None for n in names) and list(names[0]) != list(names[1]):
+            raise ValueError(
+                f"X has the columns {list(names[0])}, kde was fitted on "
+                f"{list(names[1])}"
             )
         return density
 

@@ -14,6 +14,10 @@ from . import expr as ex
 from .base import FormulaKernel
 from .pair import Pair
 
+# Added to the squared distance under a root, so that slopes by that distance are right
+# where rows meet: of kernels that are smooth there, and of those with a cusp.
+SMOOTH, CUSP = 1e-12, 1e-30
+
 
 class DensityKernel(FormulaKernel):
     """A kernel whose integral over all rows is known.
@@ -33,12 +37,15 @@ class DensityKernel(FormulaKernel):
         Whether the kernel is 0 beyond a distance of 1.
     is_smooth : bool
         Whether it has second derivatives everywhere.
+    has_cusp : bool
+        Whether its slope by the squared distance is infinite where two rows meet.
     is_tame : bool
         Whether minus its logarithm is a concave function of the squared distance, on
-        which the bounds of mode finding rest.
+        which the lift of mode finding rests, and the kernel positive definite, on which
+        a bound does.
     """
 
-    is_compact, is_smooth, is_tame = False, True, True
+    is_compact, is_smooth, is_tame, has_cusp = False, True, True, False
 
     def __init__(self, length_scale=1.0, length_scale_bounds=(1e-5, 1e5)):
         self.length_scale = length_scale
@@ -129,6 +136,11 @@ class GeneralizedGaussian(DensityKernel):
         return self.power >= 2.0
 
     @property
+    def has_cusp(self):
+        """Whether it falls at once where two rows meet."""
+        return self.power < 2.0
+
+    @property
     def is_tame(self):
         """Whether the bounds of mode finding hold."""
         return self.power <= 2.0
@@ -137,7 +149,9 @@ class GeneralizedGaussian(DensityKernel):
         """See `DensityKernel`."""
         power = pair.number("power", positive=True)
         if power == 1.0:
-            return ex.exp(-ex.sqrt(r))
+            return ex.exp(-ex.sqrt(r + CUSP))
+        if power < 2.0:
+            return ex.exp(-((r + CUSP) ** (0.5 * power)))
         return ex.exp(-(r if power == 2.0 else r ** (0.5 * power)))
 
     def log_integral(self, d):
@@ -153,11 +167,11 @@ class GeneralizedGaussian(DensityKernel):
 class Exponential(DensityKernel):
     """``exp(-u)``."""
 
-    is_smooth = False
+    is_smooth, has_cusp = False, True
 
     def profile(self, r, pair):
         """See `DensityKernel`."""
-        return ex.exp(-ex.sqrt(r))
+        return ex.exp(-ex.sqrt(r + CUSP))
 
     def log_integral(self, d):
         """See `DensityKernel`."""
@@ -173,7 +187,7 @@ class Logistic(DensityKernel):
 
     def profile(self, r, pair):
         """See `DensityKernel`."""
-        fall = ex.exp(-ex.sqrt(r))
+        fall = ex.exp(-ex.sqrt(r + SMOOTH))
         return 4.0 * fall * (1.0 + fall) ** -2.0
 
     def log_integral(self, d):
@@ -200,7 +214,7 @@ class Sigmoid(DensityKernel):
 
     def profile(self, r, pair):
         """See `DensityKernel`."""
-        distance = ex.sqrt(r)
+        distance = ex.sqrt(r + SMOOTH)
         return 2.0 * ex.exp(-distance) / (1.0 + ex.exp(-2.0 * distance))
 
     def log_integral(self, d):
@@ -261,18 +275,30 @@ class StudentT(DensityKernel):
 
     def log_integral(self, d):
         """See `DensityKernel`."""
-        ratio = special.gammaln(0.5 * self.nu) - special.gammaln(0.5 * (self.nu + d))
+        left = self._left(d)
+        ratio = special.gammaln(0.5 * left) - special.gammaln(0.5 * (left + d))
         return 0.5 * d * math.log(self.nu * math.pi) + ratio
 
     def radii(self, size, d, rng):
         """See `DensityKernel`."""
-        return np.sqrt(rng.chisquare(d, size) * self.nu / rng.chisquare(self.nu, size))
+        left = rng.chisquare(self._left(d), size)
+        return np.sqrt(rng.chisquare(d, size) * self.nu / left)
+
+    def _left(self, d):
+        """Twice the exponent less d: ``nu``, but for another number of columns."""
+        left = self.nu + (self.n_columns or d) - d
+        if left <= 0:
+            raise ValueError(
+                f"StudentT(nu={self.nu}, n_columns={self.n_columns}) has no integral "
+                f"over {d} columns: set n_columns=None"
+            )
+        return left
 
 
 class Cauchy(DensityKernel):
     """``(1 + u^2)^(-(1 + d) / 2)``: that of `StudentT` with ``nu = 1``."""
 
-    nu = 1.0
+    nu, n_columns = 1.0, None
 
     def profile(self, r, pair):
         """See `DensityKernel`."""
@@ -282,7 +308,7 @@ class Cauchy(DensityKernel):
         """See `DensityKernel`."""
         return StudentT(self.length_scale, 1.0, d)
 
-    log_integral, radii = StudentT.log_integral, StudentT.radii
+    log_integral, radii, _left = StudentT.log_integral, StudentT.radii, StudentT._left
 
 
 class Epanechnikov(DensityKernel):
@@ -341,11 +367,11 @@ class Tophat(DensityKernel):
 class Linear(DensityKernel):
     """``1 - u`` up to u = 1."""
 
-    is_compact, is_smooth, is_tame = True, False, False
+    is_compact, is_smooth, is_tame, has_cusp = True, False, False, True
 
     def profile(self, r, pair):
         """See `DensityKernel`."""
-        return _positive(1.0 - ex.sqrt(r))
+        return _positive(1.0 - ex.sqrt(r + CUSP))
 
     def log_integral(self, d):
         """See `DensityKernel`."""
@@ -363,7 +389,7 @@ class Cosine(DensityKernel):
 
     def profile(self, r, pair):
         """See `DensityKernel`."""
-        room = _positive(1.0 - ex.sqrt(r))
+        room = _positive(1.0 - ex.sqrt(r + SMOOTH))
         return ex.sin(0.5 * math.pi * room)
 
     def log_integral(self, d):

@@ -339,7 +339,7 @@ def _density_on_grid(kde, rows, modes, n_grid, columns):
     low, high = places.min(axis=0), places.max(axis=0)
     margin = np.where(high > low, 0.07 * (high - low), 1.0)
     axes = [
-        np.linspace(a, b, n_grid)
+        np.linspace(a, b, n_grid if len(columns) > 1 else max(n_grid, 500))
         for a, b in zip(low - margin, high + margin, strict=True)
     ]
     if len(axes) == 1:  # so that the curve has its peaks

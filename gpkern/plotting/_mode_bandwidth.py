@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
@@ -38,6 +40,9 @@ class ModeBandwidthDisplay:
     parents : list of k - 1 ndarrays of int, shape (n_modes,), default=None
         The mode at the next factor that each belongs to.
     feature_name : str, default="position"
+    has_more : list of bool, default=None
+        Whether there are likely to be more modes than were found, so that their number
+        is a lower bound.
 
     Attributes
     ----------
@@ -59,9 +64,16 @@ class ModeBandwidthDisplay:
     """
 
     def __init__(
-        self, factors, positions, weights, parents=None, feature_name="position"
+        self,
+        factors,
+        positions,
+        weights,
+        parents=None,
+        feature_name="position",
+        has_more=None,
     ):
         self.factors = np.asarray(factors)
+        self.has_more = [False] * len(factors) if has_more is None else has_more
         self.positions, self.weights, self.parents = positions, weights, parents
         self.feature_name = feature_name
 
@@ -97,7 +109,8 @@ class ModeBandwidthDisplay:
         persistence : float, default=0.05
             Of `KDEModeFinder`: modes that stand out by less are not counted.
         max_points : int, default=1000
-            Rows of X, evenly spread, of which the weights are the shares.
+            Rows of X to start from, and rows, evenly spread, of which the weights are
+            the shares.
         device : {None, "cpu", "cuda", "cuda:N"}, default=None
             Where to compute; None follows the data.
         random_state : int, RandomState or None, default=None
@@ -121,22 +134,29 @@ class ModeBandwidthDisplay:
         unit = kde.fit(X).bandwidth_
         step = max(1, -(-len(rows) // max_points))
         seed = check_random_state(random_state).randint(2**31 - 1)
-        positions, weights, parents, previous = [], [], [], None
+        positions, weights, parents, previous, more = [], [], [], None, []
         for factor in factors:
             finder = KDEModeFinder(
                 factor * unit,
                 kernel=kernel,
+                n_seeds=max_points,
                 persistence=persistence,
                 device=device,
                 random_state=seed,
-            ).fit(X)
+            )
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                finder.fit(X)
+            more.append(any("n_seeds" in str(w.message) for w in told))
             if previous is not None:
                 parents.append(_on_host(finder.predict(previous)))
             previous = finder.modes_
             positions.append(along(_on_host(previous)))
             labels = _on_host(finder.predict(X[::step]))
             weights.append(np.bincount(labels, minlength=len(previous)) / len(labels))
-        return cls(factors, positions, weights, parents, name).plot(ax=ax, **kwargs)
+        return cls(factors, positions, weights, parents, name, more).plot(
+            ax=ax, **kwargs
+        )
 
     @property
     def n_modes_(self):
@@ -187,7 +207,9 @@ class ModeBandwidthDisplay:
         ax.set_yticks(ticks, [f"{factor:.2g}" for factor in ticks])
         ax.yaxis.set_minor_locator(NullLocator())
         counts = ax.secondary_yaxis("right")
-        counts.set_yticks(self.factors, [str(n) for n in self.n_modes_])
+        sign = ["\u2265 " if more else "" for more in self.has_more]
+        texts = [f"{a}{n}" for a, n in zip(sign, self.n_modes_, strict=True)]
+        counts.set_yticks(self.factors, texts)
         counts.yaxis.set_minor_locator(NullLocator())
         counts.tick_params(length=0)
         counts.set_ylabel("number of modes")

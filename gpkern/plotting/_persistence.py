@@ -87,9 +87,13 @@ class PersistenceDisplay:
         number = np.full(len(values), -1)
         number[found.kept] = np.arange(len(found.kept))
         parent = np.searchsorted(most, found.parent[most])
-        return cls(
+        display = cls(
             values[most], persistence[most], parent, number[most], finder.persistence
         ).plot(ax=ax, **kwargs)
+        if len(most) < len(values):
+            of = f"{len(most)} of {len(values)}"
+            display.ax_.set_xlabel(f"mode ({of}, those that persist most)")
+        return display
 
     def plot(self, ax=None, **kwargs):
         """Draw it.
