@@ -106,6 +106,7 @@ def compare(n, d, seeds, peers=True):
     methods = {
         "gpkern": (gpkern(kernel), seeds),
         "gpkern, 24 perturbations": (gpkern(kernel, n_perturbations=24), seeds),
+        "gpkern, no perturbations": (gpkern(kernel, n_perturbations=0), seeds),
         "gpkern, standard start": (
             gpkern(kernel, method="standard", n_perturbations=0),
             seeds,

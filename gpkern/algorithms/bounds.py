@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..kernels.density import Nearest
+from ..kernels.density_base import Nearest
 from ..operator import make_operator
 from .linear import largest_axes
 

@@ -1,7 +1,4 @@
-"""Kernels of a density estimate: what they are, integrate to, and how to draw of them.
-
-Each is 1 where two rows meet and a function of ``u = |x - z| / length_scale``.
-"""
+"""Kernels of a density estimate, with tails or without: integrals, and draws."""
 
 from __future__ import annotations
 
@@ -11,89 +8,8 @@ import numpy as np
 from scipy import special
 
 from . import expr as ex
-from .base import FormulaKernel
-from .pair import Pair
-
-# Added to the squared distance under a root, so that slopes by that distance are right
-# where rows meet: of kernels that are smooth there, and of those with a cusp.
-SMOOTH, CUSP = 1e-12, 1e-30
-
-
-class DensityKernel(FormulaKernel):
-    """A kernel whose integral over all rows is known.
-
-    Subclasses say `profile`, `log_integral` and `radii`.
-
-    Parameters
-    ----------
-    length_scale : float, default=1.0
-        Bandwidth h, in the units of the data.
-    length_scale_bounds : pair of floats or "fixed", default=(1e-5, 1e5)
-        Bounds of the hyperparameter.
-
-    Attributes
-    ----------
-    is_compact : bool
-        Whether the kernel is 0 beyond a distance of 1.
-    is_smooth : bool
-        Whether it has second derivatives everywhere.
-    has_cusp : bool
-        Whether its slope by the squared distance is infinite where two rows meet.
-    is_tame : bool
-        Whether minus its logarithm is a concave function of the squared distance, on
-        which the lift of mode finding rests, and the kernel positive definite, on which
-        a bound does.
-    """
-
-    is_compact, is_smooth, is_tame, has_cusp = False, True, True, False
-
-    def __init__(self, length_scale=1.0, length_scale_bounds=(1e-5, 1e5)):
-        self.length_scale = length_scale
-        self.length_scale_bounds = length_scale_bounds
-
-    def formula(self, pair):
-        """Expression of the kernel over a `Pair`."""
-        return self.profile(pair.sqdist("length_scale"), pair)
-
-    def profile(self, r, pair):
-        """Expression of the kernel in the squared distance ``r = u^2``."""
-        raise NotImplementedError
-
-    def of_columns(self, d):
-        """The kernel that has the same profile on any rows as this one has on d."""
-        return self
-
-    def log_integral(self, d):
-        """Logarithm of the integral over d dimensions, for a length scale of 1."""
-        raise NotImplementedError
-
-    def radii(self, size, d, rng):
-        """Distances from the centre, for a length scale of 1, of so many draws."""
-        raise NotImplementedError
-
-
-def log_ball(d):
-    """Logarithm of the volume of the unit ball of d dimensions."""
-    return 0.5 * d * math.log(math.pi) - special.gammaln(0.5 * d + 1.0)
-
-
-def log_sphere(d):
-    """Logarithm of the area of its surface."""
-    return math.log(d) + log_ball(d)
-
-
-def _positive(x):
-    """x, or 0 where it is negative."""
-    return 0.5 * (x + ex.absolute(x))
-
-
-def _accepted(propose, share, size, rng):
-    """So many draws of a proposal, each kept with a probability of `share` of it."""
-    out = np.empty(0)
-    while len(out) < size:
-        draws = propose(2 * (size - len(out)) + 16)
-        out = np.append(out, draws[rng.uniform(size=len(draws)) < share(draws)])
-    return out[:size]
+from .compact import Biweight, Cosine, Epanechnikov, Linear, Tophat, Triweight
+from .density_base import CUSP, SMOOTH, DensityKernel, accepted, log_sphere
 
 
 class Gaussian(DensityKernel):
@@ -201,7 +117,7 @@ class Logistic(DensityKernel):
 
     def radii(self, size, d, rng):
         """See `DensityKernel`."""
-        return _accepted(
+        return accepted(
             lambda n: rng.gamma(d, size=n),
             lambda u: (1.0 + np.exp(-u)) ** -2,
             size,
@@ -229,7 +145,7 @@ class Sigmoid(DensityKernel):
 
     def radii(self, size, d, rng):
         """See `DensityKernel`."""
-        return _accepted(
+        return accepted(
             lambda n: rng.gamma(d, size=n),
             lambda u: 1.0 / (1.0 + np.exp(-2.0 * u)),
             size,
@@ -309,137 +225,6 @@ class Cauchy(DensityKernel):
         return StudentT(self.length_scale, 1.0, d)
 
     log_integral, radii, _left = StudentT.log_integral, StudentT.radii, StudentT._left
-
-
-class Epanechnikov(DensityKernel):
-    """``1 - u^2`` up to u = 1."""
-
-    is_compact, is_smooth, is_tame, degree = True, False, False, 1
-
-    def profile(self, r, pair):
-        """See `DensityKernel`."""
-        inside = _positive(1.0 - r)
-        out = inside
-        for _ in range(self.degree - 1):
-            out = out * inside
-        return out
-
-    def log_integral(self, d):
-        """See `DensityKernel`."""
-        ratio = special.betaln(0.5 * d, self.degree + 1.0)
-        return log_sphere(d) - math.log(2.0) + ratio
-
-    def radii(self, size, d, rng):
-        """See `DensityKernel`."""
-        return np.sqrt(rng.beta(0.5 * d, self.degree + 1.0, size))
-
-
-class Biweight(Epanechnikov):
-    """``(1 - u^2)^2`` up to u = 1."""
-
-    degree = 2
-
-
-class Triweight(Epanechnikov):
-    """``(1 - u^2)^3`` up to u = 1."""
-
-    degree = 3
-
-
-class Tophat(DensityKernel):
-    """1 up to u = 1, which itself is outside."""
-
-    is_compact, is_smooth, is_tame = True, False, False
-
-    def profile(self, r, pair):
-        """See `DensityKernel`."""
-        return _inside(1.0 - r)
-
-    def log_integral(self, d):
-        """See `DensityKernel`."""
-        return log_ball(d)
-
-    def radii(self, size, d, rng):
-        """See `DensityKernel`."""
-        return rng.uniform(size=size) ** (1.0 / d)
-
-
-class Linear(DensityKernel):
-    """``1 - u`` up to u = 1."""
-
-    is_compact, is_smooth, is_tame, has_cusp = True, False, False, True
-
-    def profile(self, r, pair):
-        """See `DensityKernel`."""
-        return _positive(1.0 - ex.sqrt(r + CUSP))
-
-    def log_integral(self, d):
-        """See `DensityKernel`."""
-        return log_ball(d) - math.log(d + 1.0)
-
-    def radii(self, size, d, rng):
-        """See `DensityKernel`."""
-        return rng.beta(d, 2.0, size)
-
-
-class Cosine(DensityKernel):
-    """``cos(pi u / 2)`` up to u = 1."""
-
-    is_compact, is_smooth, is_tame = True, False, False
-
-    def profile(self, r, pair):
-        """See `DensityKernel`."""
-        room = _positive(1.0 - ex.sqrt(r + SMOOTH))
-        return ex.sin(0.5 * math.pi * room)
-
-    def log_integral(self, d):
-        """By Gauss's rule, which is exact to rounding with so many nodes."""
-        nodes, weights = special.roots_legendre(40 + d // 2)
-        u = 0.5 * (1.0 + nodes)
-        # u^(d - 1) is divided by its mean, 1 / d, so that none underflow.
-        terms = 0.5 * weights * np.cos(0.5 * math.pi * u) * d * u ** (d - 1)
-        return log_sphere(d) - math.log(d) + math.log(terms.sum())
-
-    def radii(self, size, d, rng):
-        """See `DensityKernel`."""
-
-        def share(u):
-            room = np.maximum(1.0 - u, 1e-300) * (0.5 * math.pi)
-            return np.sin(room) / room
-
-        return _accepted(lambda n: rng.beta(d, 2.0, n), share, size, rng)
-
-
-class Nearest(FormulaKernel):
-    """The largest value of a kernel within a ball about the left row.
-
-    Parameters
-    ----------
-    kernel : DensityKernel
-    reach : float
-        Radius of the ball, in the units of the rows.
-    """
-
-    def __init__(self, kernel, reach):
-        self.kernel = kernel
-        self.reach = reach
-
-    @property
-    def is_compact(self):
-        """Of the kernel."""
-        return self.kernel.is_compact
-
-    def formula(self, pair):
-        """Expression of the kernel over a `Pair`."""
-        inner = Pair(self.kernel, f"{pair.prefix}kernel__", pair.n_features)
-        apart = _positive(ex.sqrt(pair.sqdist()) - pair.hyper("reach"))
-        scale = inner.number("length_scale", positive=True)
-        return self.kernel.profile((apart / scale) ** 2, inner)
-
-
-def _inside(x):
-    """1 where x is positive, else 0."""
-    return ex.guarded_ratio(_positive(x), ex.absolute(x))
 
 
 DENSITY_KERNELS = {
