@@ -13,11 +13,25 @@ SEED = 20_260
 MOST_DISTINCT, FEWEST_PAIRS = 0.9, 5
 
 
-def merged_rows(X, xp=np):
-    """`distinct_rows` where many are copies of others; else each row by itself.
+def merged_rows(X, weights, xp=np):
+    """Distinct rows with the weight of all their copies, where there are many.
 
     A sample tells first whether it is worth the sorting: where a tenth of all rows are
     copies, it has about 25 pairs of equal ones.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+        Of floats.
+    weights : array of shape (n,)
+    xp : module, default=numpy
+
+    Returns
+    -------
+    rows : array of shape (k, d)
+    weights : array of shape (k,)
+    place : array of int, shape (n,), or None
+        Which of these each row is; None where all are left as they were.
     """
     n = len(X)
     count = int(16 * np.sqrt(n))
@@ -29,8 +43,8 @@ def merged_rows(X, xp=np):
     if worth:
         first, place = distinct_rows(X, xp)
         if len(first) <= MOST_DISTINCT * n:
-            return first, place
-    return xp.arange(n), xp.arange(n)
+            return X[first], xp.bincount(place, weights, minlength=len(first)), place
+    return X, weights, None
 
 
 def distinct_rows(X, xp=np):

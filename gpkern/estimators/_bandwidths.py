@@ -23,7 +23,7 @@ def resolve_bandwidth(estimator, kernel, X, weights, n, device, rng):
     X : array of shape (n, d)
         Distinct rows, on the device.
     weights : array of shape (n,)
-        Of sum 1.
+        Of sum 1; rows of weight 0 have no part.
     n : float
         Effective number of the rows before equal ones were merged.
     device : Device
@@ -41,6 +41,9 @@ def resolve_bandwidth(estimator, kernel, X, weights, n, device, rng):
             f"bandwidth={given!r} needs metric='euclidean', not "
             f"{estimator.metric!r}: set a number"
         )
+    kept = weights > 0
+    if not bool(kept.all()):
+        X, weights = X[kept], weights[kept]
     if len(X) < 2:
         raise ValueError(
             f"bandwidth={given!r} needs at least two distinct rows, and X has "

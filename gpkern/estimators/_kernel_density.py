@@ -202,26 +202,25 @@ or str, default=1.0
         xp, X = device.xp, self._floats(device.put(X))
         weights = weights / weights.max()  # a sum of large ones overflows
         weights = xp.asarray(weights / weights.sum())
-        first, place = merged_rows(X, xp)
-        merged = xp.bincount(place, weights=weights, minlength=len(first))
+        rows, shares, place = merged_rows(X, weights, xp)
         self.n_effective_ = 1.0 / float((weights**2).sum())
         kernel = self.kernel
         kernel = DENSITY_KERNELS[kernel]() if isinstance(kernel, str) else kernel
         self.bandwidth_ = resolve_bandwidth(
             self,
             kernel,
-            X[first[merged > 0]],
-            merged[merged > 0],
+            rows,
+            shares,
             self.n_effective_,
             device,
             check_random_state(self.random_state),
         )
         self._whitening = self._units(X, weights, device)
         self.kernel_ = self._unit_kernel(kernel, device)
-        self._points = kind.out(device.put(self._whitening.into(X[first], xp)))
-        self._shares, self._own = kind.out(merged), kind.out(weights)
-        self._place = kind.out(place)
-        self.n_samples_, self.n_distinct_ = len(X), len(first)
+        self._points = kind.out(device.put(self._whitening.into(rows, xp)))
+        self._shares, self._own = kind.out(shares), kind.out(weights)
+        self._place = None if place is None else kind.out(place)
+        self.n_samples_, self.n_distinct_ = len(X), len(rows)
         return self
 
     def score_samples(self, X):
@@ -282,7 +281,10 @@ or str, default=1.0
         sums, kind = self._sums()
         device, xp = sums.device, sums.device.xp
         with device.here():
-            place, own = (xp.asarray(device.put(a)) for a in self._of_rows())
+            own = xp.asarray(device.put(to_numpy_or_cupy(self._own)))
+            place = slice(None)
+            if self._place is not None:
+                place = xp.asarray(device.put(to_numpy_or_cupy(self._place)))
             others = sums.log_without_self()[place]
             rest = sums.weights[place] - own  # of the copies of a row
             rest = xp.where(rest > 1e-12 * own, rest, 0.0)
@@ -410,9 +412,6 @@ or str, default=1.0
             for a in (self._points, self._shares)
         )
         return KernelSum(kernel, points, shares, device)
-
-    def _of_rows(self):
-        return to_numpy_or_cupy(self._place), to_numpy_or_cupy(self._own)
 
     def _sums(self, X=None):
         """The sum of kernels on its device, and the user's type of array."""

@@ -140,7 +140,15 @@ def test_merging_is_for_many_copies(copies, xp, asarray, host):
     X = rng.normal(size=(20_000, 2))
     many = int(20_000 * (1.0 - copies))
     X[many:] = X[rng.integers(max(many, 7), size=20_000 - many)]
-    first, place = map(host, distinct.merged_rows(asarray(X), xp))
-    assert_array_equal(X[first[place]], X)
-    distinct_share = len(np.unique(X, axis=0)) / 20_000
-    assert len(first) == (20_000 * distinct_share if copies >= 0.5 else 20_000)
+    weights = rng.random(20_000)
+    rows, merged, place = distinct.merged_rows(asarray(X), asarray(weights), xp)
+    rows, merged = host(rows), host(merged)
+    assert merged.sum() == pytest.approx(weights.sum())
+    if copies < 0.5:
+        assert place is None
+        assert_array_equal(rows, X)
+    else:
+        place = host(place)
+        assert len(rows) == len(np.unique(X, axis=0))
+        assert_array_equal(rows[place], X)
+        assert_allclose(merged, np.bincount(place, weights))
