@@ -107,6 +107,7 @@ def compare(n, d, seeds, peers=True):
         "gpkern": (gpkern(kernel), seeds),
         "gpkern, 24 perturbations": (gpkern(kernel, n_perturbations=24), seeds),
         "gpkern, no perturbations": (gpkern(kernel, n_perturbations=0), seeds),
+        "gpkern, two passes": (gpkern(kernel, refine=2), seeds),
         "gpkern, standard start": (
             gpkern(kernel, method="standard", n_perturbations=0),
             seeds,
