@@ -22,15 +22,12 @@ def quadratic_forms(operators, R):
     array of shape (len(operators), b), float64
     """
     first = operators[0]
-    xp, half = first.device.xp, hasattr(R, "rows")
-    if not half:
-        half = bool((R.astype(np.float16) == R).all())
-    if half and hasattr(first.matrix_, "quadratic_forms"):
+    if hasattr(first.matrix_, "quadratic_forms"):  # one device's
         programs = [op.matrix_.program for op in operators]
         out = first.matrix_.quadratic_forms(programs, R)
         if out is not None:
             return out
-    return xp.stack([_by_products(op, R) for op in operators])
+    return first.device.xp.stack([_by_products(op, R) for op in operators])
 
 
 def _by_products(operator, R):

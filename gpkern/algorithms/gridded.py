@@ -209,11 +209,9 @@ def log_sum(sums, rows, atol, rtol):
     target = max(atol, 0.1 * rtol / n)
     low = np.array([column.min() for column in points.T])
     high = np.array([column.max() for column in points.T])
-    # A coarser one serves most rows still, where there is none so fine.
-    plans = (
-        plan(low, high, n, m, target * more, 0.5 * exact_cost)
-        for more in (1.0, 1e2, 1e4)
-    )
+    # A coarser one serves most rows still, where a share of the sum is allowed.
+    coarser = (1.0, 1e2, 1e4) if rtol > 0 else (1.0,)
+    plans = (plan(low, high, n, m, target * more, 0.5 * exact_cost) for more in coarser)
     made = next((p for p in plans if p is not None), None)
     if made is None:
         return sums.log(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..kernels.opaque import transposed
-from . import codegen, metrics, parallel
+from . import codegen, forms, metrics, parallel
 from .points import Points, centre_of
 from .recipes import OpaqueRecipe, Recipe, SparseRecipe
 
@@ -47,7 +47,8 @@ class Matrix:
     budget : int
         Bytes for blocks and prepared rows.
     precision : str
-        Ignored: a CPU works in the precision of the dtype.
+        "medium" makes the products of quadratic forms in float32; all else is in the
+        precision of the dtype.
     other : Matrix, default=None
         Share the prepared Z of another matrix.
     """
@@ -92,8 +93,11 @@ class Matrix:
         return out
 
     def with_precision(self, precision):
-        """Itself: a CPU works in the precision of the data."""
-        return self
+        """The matrix of the same rows in another precision."""
+        out = object.__new__(Matrix)
+        out.__dict__.update(self.__dict__)
+        out.precision = precision
+        return out
 
     def transposed(self):
         """K(Z, X)."""
@@ -359,6 +363,18 @@ class Matrix:
 
         self._over_strips(strip, height, workers)
         return totals.sum(axis=0).astype(self.dtype), U
+
+    def quadratic_forms(self, programs, R):
+        """``r' K r`` for each program and column of R, or None: not here.
+
+        Shape (len(programs), b), float64.
+        """
+        kernels = [self.with_formula(p) for p in programs if p is not None]
+        if len(kernels) < len(programs) or not all(k._mirrored for k in kernels):
+            return None
+        if hasattr(R, "rows"):
+            R = R.rows(0, self.shape[0], np, np.int8)
+        return np.stack([forms.quadratic_forms(k, R) for k in kernels])
 
     def _weighted_residual(self, u, cut, targets, weights):
         if targets is not None:

@@ -79,6 +79,30 @@ class SteinKernel(FormulaKernel):
         return jet.value * dot - 2.0 * jet.first * (cross + d) - 4.0 * jet.second
 
 
+class BaseSlope(FormulaKernel):
+    """Derivative of a radial kernel by the squared distance.
+
+    Parameters
+    ----------
+    base : Kernel
+        One that a `SteinKernel` takes.
+    order : {1, 2}
+        Of the derivative. Where two points meet the second one may be infinite: there
+        it is 0.
+    """
+
+    def __init__(self, base, order):
+        self.base = base
+        self.order = order
+
+    def formula(self, pair):
+        """Expression of the derivative over a `Pair`."""
+        r = ex.leaf("sqeuclidean")
+        inner = Pair(self.base, f"{pair.prefix}base__", pair.n_features)
+        jet = jet_of(self.base, inner, r)
+        return jet.first if self.order == 1 else ex.guarded_ratio(jet.second, r)
+
+
 @dataclass(frozen=True)
 class Jet:
     """A function of r = |x - y|^2 with what a Stein kernel needs of its derivatives.

@@ -1,0 +1,305 @@
+"""`KSDTest`: is this a sample of that density? By its score alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from ..algorithms import resampling, stein
+from ..algorithms.stein import stein_sums
+from ._door import (
+    ArrayKind,
+    all_or_nothing,
+    check_predict_X,
+    choose_device,
+    to_numpy_or_cupy,
+)
+from ._stein_sample import TARGET, read_sample, scored_rows
+from ._testing import (
+    KERNELS,
+    LEVEL,
+    TestMixin,
+    bases_of,
+    length_scales_of,
+    warn_if_dependent,
+)
+
+NULLS = ("wild", "auto", "multinomial", "markov", "parametric")
+CHAINS = "use null='markov', with chains as X of shape (chain, draw, n_features)"
+
+
+class KSDTest(TestMixin, BaseEstimator):
+    """Kernel Stein discrepancy test: does a sample come from a density?
+
+    The density needs to be known by its score alone, the gradient of its logarithm, so
+    up to a constant. The null hypothesis is that it does; a small p-value speaks
+    against.
+
+    Parameters
+    ----------
+    target : object, default=None
+        The density: a function that returns the scores of rows; a frozen distribution
+        of `scipy.stats`; a GaussianMixture, KernelDensity or another estimator with
+        ``score_samples``, fitted, in a `sklearn.frozen.FrozenEstimator` where it must
+        outlive `clone`; or anything of `gpkern.targets`. None: `fit` is given scores.
+    kernel : {"imq", "rbf"}, Kernel or list of these, default="imq"
+        Base of the Stein kernel: ``(1 + |x - y|^2 / l^2)^(-1/2)``,
+        ``exp(-|x - y|^2 / (2 l^2))``, or any smooth kernel of the Euclidean distance.
+    length_scale : float, "median", list of float or None, default=None
+        The l of the kernel. None is the median distance of the sample for a kernel
+        given by name, a kernel object's own, and with `aggregate` ten scales by the
+        extent of the sample.
+    null : {"wild", "auto", "multinomial", "markov", "parametric"}, default="wild"
+        Where the statistic's distribution under the null hypothesis comes from.
+        "wild": random signs, for independent rows. "multinomial": rows drawn again,
+        for independent rows too. "markov": signs that flip the more rarely the longer
+        the autocorrelation time of the rows, for draws of Markov chains. "parametric":
+        samples of the target, to each of which it is fitted anew: for a target that
+        was fitted to X itself. "auto": "markov" where X has an axis of chains or
+        its rows visibly correlate, and "wild" otherwise.
+    n_resamples : int, default=1000
+        Replicates of the statistic.
+    statistic : {"u", "v"}, default="u"
+        Mean of the Stein kernel over pairs of different rows, or over all. "markov"
+        always takes "v".
+    alpha : float, default=0.05
+        Level of the test: the share of rejections where the null hypothesis holds.
+    aggregate : bool, default=False
+        Combine tests with all kernels and length scales into one of the same level
+        (KSDAgg). No scale needs to be chosen, and few samples lose much by it.
+    device : {None, "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows the data.
+    random_state : int, RandomState or None, default=None
+        Of the replicates, and of rows for the median.
+
+    Attributes
+    ----------
+    statistic_ : float
+        Squared discrepancy. With `aggregate`, minus the logarithm of the smallest
+        p-value times the number of tests.
+    pvalue_ : float
+        Share of replicates that are at least as large, the observed one counted.
+    rejected_ : bool
+        Whether the p-value is at most `alpha`.
+    null_distribution_ : ndarray of shape (n_resamples,)
+        Replicates of `statistic_`.
+    result_ : TestResult
+        These, like a result of `scipy.stats`.
+    kernels_ : list of Kernel
+        The bases, with their length scales.
+    length_scale_ : float or list of float
+    per_kernel_ : dict of ndarray
+        "statistic", "pvalue" and "weight" of each base by itself.
+    null_ : str
+        What "auto" has chosen.
+    autocorrelation_time_ : float
+        Of "markov": the longest of the columns, in draws.
+    n_features_in_ : int
+
+    References
+    ----------
+    Liu, Lee & Jordan (2016), A kernelized Stein discrepancy for goodness-of-fit tests;
+    Chwialkowski, Strathmann & Gretton (2016), A kernel test of goodness of fit; Schrab,
+    Guedj & Gretton (2022), KSD aggregated goodness-of-fit test; Key et al. (2025),
+    Composite goodness-of-fit tests with kernels ("parametric").
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy import stats
+    >>> from gpkern import KSDTest
+    >>> X = np.random.default_rng(0).normal(size=(500, 1))
+    >>> good = KSDTest(stats.norm(), random_state=0).fit(X)
+    >>> good.rejected_
+    False
+    >>> KSDTest(stats.norm(loc=0.3), random_state=0).fit(X).pvalue_ < 0.01
+    True
+    """
+
+    _parameter_constraints = {
+        **LEVEL,
+        **KERNELS,
+        "target": TARGET,
+        "null": [StrOptions(set(NULLS))],
+        "statistic": [StrOptions({"u", "v"})],
+    }
+
+    def __init__(
+        self,
+        target=None,
+        *,
+        kernel="imq",
+        length_scale=None,
+        null="wild",
+        n_resamples=1000,
+        statistic="u",
+        alpha=0.05,
+        aggregate=False,
+        device=None,
+        random_state=None,
+    ):
+        self.target = target
+        self.kernel = kernel
+        self.length_scale = length_scale
+        self.null = null
+        self.n_resamples = n_resamples
+        self.statistic = statistic
+        self.alpha = alpha
+        self.aggregate = aggregate
+        self.device = device
+        self.random_state = random_state
+
+    @all_or_nothing
+    def fit(self, X, y=None, *, scores=None):
+        """Test a sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features) or (chain, draw, n_features)
+            Also an xarray Dataset, or ArviZ's InferenceData or DataTree, whose stored
+            gradients are the scores where there is no target.
+        y : Ignored
+        scores : array-like of the shape of X, str or list of str, default=None
+            Gradients of the log density at X, in the place of a target; names are
+            those of variables in ``X.sample_stats``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For fewer than three rows, equal rows, scores that are missing or not
+            finite, and kernels that are not smooth enough.
+        """
+        self._validate_params()
+        sample = read_sample(self, X, scores, self.null == "parametric")
+        kind = ArrayKind(X)
+        rng = check_random_state(self.random_state)
+        device = choose_device(self.device, sample.points, sample.scores)
+        points, given = (device.put(a) for a in (sample.points, sample.scores))
+        self.kernels_ = bases_of(
+            self.kernel, self.length_scale, self.aggregate, points, rng
+        )
+        self.length_scale_ = length_scales_of(self.kernels_)
+        self.null_ = self._null_of(sample)
+        self._check_resamples(len(self.kernels_))
+        sums = stein_sums(points, given, self.kernels_, device)
+        observed, replicates = self._replicates(sums, sample, rng, device)
+        self._points, self._scores = kind.out(points), kind.out(given)
+        return self._judge(observed, replicates)
+
+    def score_samples(self, X=None, scores=None):
+        """How much each row adds to the discrepancy from the fitted sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features), default=None
+            None: the sample itself, of which the mean is the V-statistic.
+        scores : array-like of the shape of X, default=None
+            Where there is no target.
+
+        Returns
+        -------
+        array of shape (n_queries,), float64
+            Means of the Stein kernel with the rows of the sample, over all kernels.
+        """
+        device, points, given, kind = self._fitted(X)
+        sums = stein_sums(points, given, self.kernels_, device)
+        if X is None:
+            return kind.out(sums.row_sums.mean(axis=0) / len(points))
+        rows = scored_rows(self, X, scores, device)
+        return kind.out(sums.means_at(rows).mean(axis=0))
+
+    def witness_function(self, V):
+        """Where the sample has too little or too much: the Stein witness.
+
+        Parameters
+        ----------
+        V : array-like of shape (n_queries, n_features)
+
+        Returns
+        -------
+        array of shape (n_queries, n_features), float64
+            ``mean_i s_i k(x_i, v) + grad k(x_i, v)``: the field along which the sample
+            would have to move, of the first kernel where there are several.
+        """
+        device, points, given, kind = self._fitted(V)
+        V = device.put(check_predict_X(self, V, sparse_ok=False))
+        return kind.out(stein.witness(self.kernels_[0], points, given, V, device))
+
+    def coordinate_contributions(self):
+        """What each column adds to the squared discrepancy (V-statistic).
+
+        Returns
+        -------
+        ndarray of shape (n_features,), float64
+            Not negative; of the first kernel where there are several.
+        """
+        device, points, given, _ = self._fitted(None)
+        return device.get(
+            stein.coordinate_parts(self.kernels_[0], points, given, device)
+        )
+
+    # ------------------------------------------------------------------ inside
+
+    def _null_of(self, sample):
+        """The null distribution in use; warns where it does not fit the rows."""
+        if self.null not in ("wild", "multinomial", "auto"):
+            return self.null
+        if self.null == "auto" and (sample.has_chains or sample.looks_dependent):
+            return "markov"
+        warn_if_dependent(sample.points, CHAINS)
+        return "wild" if self.null == "auto" else self.null
+
+    def _replicates(self, sums, sample, rng, device):
+        """Statistics of each kernel, and their replicates, shape (k, b)."""
+        n, count = len(sample.points), self.n_resamples
+        kind = "v" if self.null_ == "markov" else self.statistic
+        observed = stein.statistics(sums, kind)
+        if self.null_ == "parametric":
+            draws = sample.refitted_draws(n, count, rng)
+            replicates = [
+                stein.statistics(
+                    stein_sums(device.put(x), device.put(s), self.kernels_, device),
+                    kind,
+                )
+                for x, s in draws
+            ]
+            return observed, np.stack(replicates, axis=1)
+        if self.null_ == "markov":
+            m = sample.n_chains
+            both = device.get(sums.rows).reshape(m, n // m, -1)
+            probability, time = resampling.flip_probability(both)
+            self.autocorrelation_time_ = time
+            R = resampling.markov(m, n // m, probability, count, rng)
+        else:
+            R = getattr(resampling, self.null_)(n, count, rng)
+        return observed, stein.replicates(sums, R, kind)
+
+    def _judge(self, observed, replicates):
+        k = len(observed)
+        weights = np.full(k, 1.0 / k)
+        if k == 1:
+            p = resampling.p_value(observed[0], replicates[0])
+            self._conclude(observed[0], p, replicates[0])
+            own = np.array([p])
+        else:
+            statistic, null, own = resampling.combined(observed, replicates, weights)
+            self._conclude(statistic, resampling.p_value(statistic, null), null)
+        self.per_kernel_ = {"statistic": observed, "pvalue": own, "weight": weights}
+        return self
+
+    def _fitted(self, X):
+        """Device, sample and scores on it, and the user's type of array."""
+        check_is_fitted(self)
+        own = to_numpy_or_cupy(self._points)
+        arrays = (own,) if X is None else (X, own)
+        device = choose_device(self.device, *arrays, predicting=True)
+        given = to_numpy_or_cupy(self._scores)
+        kind = ArrayKind(self._points if X is None else X)
+        return device, device.put(own), device.put(given), kind

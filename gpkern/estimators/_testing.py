@@ -1,0 +1,212 @@
+"""What estimators of hypothesis tests share: results, levels, kernels to aggregate."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.gaussian_process.kernels import RBF, Kernel
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from ..kernels import InverseMultiquadric, median_distance, resolve_kernel
+from ._parameters import RUN
+
+BASES = {"imq": InverseMultiquadric, "rbf": RBF}
+# Of a collection of length scales, and rows that tell the largest of them.
+N_SCALES, LARGEST_ROWS = 10, 500
+# Rows, and a correlation of successive ones, from which tests of independent ones warn.
+LEAST_ROWS, VISIBLE = 50, 0.15
+
+LEVEL = {
+    "alpha": [Interval(Real, 0, 1, closed="neither")],
+    "n_resamples": [Interval(Integral, 1, None, closed="left")],
+    "device": RUN["device"],
+    "random_state": RUN["random_state"],
+}
+KERNELS = {
+    "kernel": [StrOptions(set(BASES)), Kernel, list, tuple],
+    "length_scale": [
+        Interval(Real, 0, None, closed="neither"),
+        StrOptions({"median"}),
+        "array-like",
+        None,
+    ],
+    "aggregate": ["boolean"],
+}
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """Result of a test, like those of `scipy.stats`; it unpacks to the first two.
+
+    Attributes
+    ----------
+    statistic : float
+    pvalue : float
+    null_distribution : ndarray of shape (n_resamples,)
+        The statistic's replicates under the null hypothesis.
+    """
+
+    __test__ = False  # no test of pytest's
+
+    statistic: float
+    pvalue: float
+    null_distribution: Any
+
+    def __iter__(self):
+        return iter((self.statistic, self.pvalue))
+
+
+class TestMixin:
+    """Attributes and checks of every test."""
+
+    __test__ = False
+
+    def _conclude(self, statistic, pvalue, null_distribution):
+        self.statistic_, self.pvalue_ = float(statistic), float(pvalue)
+        self.rejected_ = bool(self.pvalue_ <= self.alpha)
+        self.null_distribution_ = null_distribution
+        return self
+
+    @property
+    def result_(self):
+        """`TestResult` of the last fit."""
+        from sklearn.utils.validation import check_is_fitted
+
+        check_is_fitted(self)
+        return TestResult(self.statistic_, self.pvalue_, self.null_distribution_)
+
+    def _check_resamples(self, n_tests=1):
+        """A warning where no p-value can be as small as the level."""
+        needed = int(np.ceil(n_tests / self.alpha)) - 1
+        if self.n_resamples < needed:
+            warnings.warn(
+                f"n_resamples={self.n_resamples} gives no p-value below "
+                f"{n_tests / (self.n_resamples + 1):.2g}, so that the test at "
+                f"alpha={self.alpha} never rejects: use at least {needed}",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
+def check_sample(points, least=3):
+    """An error for samples of which no test can say anything.
+
+    Parameters
+    ----------
+    points : array of shape (n, d)
+    least : int
+        Rows.
+    """
+    n = len(points)
+    if n < least:
+        raise ValueError(f"n_samples={n}: the test needs at least {least} rows of X")
+    if bool((points == points[:1]).all()):
+        raise ValueError(
+            "all rows of X are equal: there is nothing to test, and no length scale "
+            "(a chain that never moved?)"
+        )
+
+
+def bases_of(kernel, length_scale, aggregate, points, random_state):
+    """Kernels with their length scales; one of them unless they are to be aggregated.
+
+    Parameters
+    ----------
+    kernel : {"imq", "rbf"}, Kernel or list of these
+    length_scale : float, "median", list of float or None
+        None is the median distance for one named kernel, a collection by the size of
+        the data for several tests, and a kernel object's own.
+    aggregate : bool
+    points : array of shape (n, d)
+    random_state : int, RandomState or None
+        Rows of the median.
+
+    Returns
+    -------
+    list of Kernel
+    """
+    kernels = list(kernel) if isinstance(kernel, (list, tuple)) else [kernel]
+    if not kernels:
+        raise ValueError("kernel is an empty list: name at least one")
+    scales, out = length_scale, []
+    if scales is not None and not isinstance(scales, str):
+        scales = np.asarray(scales, dtype=np.float64)
+        if scales.ndim > 1 or not scales.size:
+            raise ValueError(
+                "length_scale must be a number or a list of numbers, not of shape "
+                f"{scales.shape}"
+            )
+        if not (np.isfinite(scales) & (scales > 0)).all():
+            raise ValueError("length_scale must hold finite numbers above 0")
+        scales = scales.tolist()
+    for base in kernels:
+        named = isinstance(base, str)
+        if named and base not in BASES:
+            raise ValueError(f"kernel={base!r}: the names are {', '.join(BASES)}")
+        base = BASES[base]() if named else base
+        own = scales
+        if own is None and named:
+            own = default_scales(points) if aggregate else "median"
+        own = own if isinstance(own, list) else [own]
+        out += [
+            resolve_kernel(base, points, length_scale=s, random_state=random_state)
+            for s in own
+        ]
+    if len(out) > 1 and not aggregate:
+        raise ValueError(
+            f"{len(out)} kernels and length scales were given for one test: use "
+            "aggregate=True, which combines them at the exact level, or name one"
+        )
+    return out
+
+
+def default_scales(points):
+    """Length scales from small to that of the data, in its own units.
+
+    As those of Schrab, Guedj & Gretton (2022), section 4.1, whose smallest is 1 over
+    the number of columns, here in units of the columns' spread.
+    """
+    d = points.shape[1]
+    some = points[:LARGEST_ROWS]
+    some = np.asarray(some.get() if hasattr(some, "get") else some, dtype=np.float64)
+    from scipy.spatial.distance import pdist
+
+    unit = float(np.sqrt(some.var(axis=0).mean()))
+    unit = unit if unit > 0 else median_distance(points)
+    ratio = max(float(pdist(some).max(initial=0.0)) / unit, 2.0)
+    return (unit / d * ratio ** (np.arange(N_SCALES) / (N_SCALES - 1))).tolist()
+
+
+def length_scales_of(kernels):
+    """Of one kernel a number, of several a list; None where one has none."""
+    out = [getattr(k, "length_scale", None) for k in kernels]
+    return out[0] if len(out) == 1 else out
+
+
+def correlation_of_rows(points):
+    """The largest correlation of a column's successive values; None if not visible."""
+    n = len(points)
+    if n < LEAST_ROWS:
+        return None
+    X = points - points.mean(axis=0)
+    scale = (X * X).sum(axis=0)
+    lag = (X[1:] * X[:-1]).sum(axis=0)
+    moves = scale > 0
+    rho = float((lag[moves] / scale[moves]).max()) if bool(moves.any()) else 0.0
+    return rho if rho > max(VISIBLE, 5.0 / np.sqrt(n)) else None
+
+
+def warn_if_dependent(points, remedy):
+    """Warn where successive rows are visibly alike, as those of a chain."""
+    rho = correlation_of_rows(points)
+    if rho is not None:
+        warnings.warn(
+            f"successive rows of X correlate ({rho:.2f}), as draws of a chain do: the "
+            f"null distribution of independent rows rejects too often; {remedy}",
+            UserWarning,
+            stacklevel=5,
+        )
