@@ -281,19 +281,6 @@ class KSDTest(TestMixin, BaseEstimator):
             R = getattr(resampling, self.null_)(n, count, rng)
         return observed, stein.replicates(sums, R, kind)
 
-    def _judge(self, observed, replicates):
-        k = len(observed)
-        weights = np.full(k, 1.0 / k)
-        if k == 1:
-            p = resampling.p_value(observed[0], replicates[0])
-            self._conclude(observed[0], p, replicates[0])
-            own = np.array([p])
-        else:
-            statistic, null, own = resampling.combined(observed, replicates, weights)
-            self._conclude(statistic, resampling.p_value(statistic, null), null)
-        self.per_kernel_ = {"statistic": observed, "pvalue": own, "weight": weights}
-        return self
-
     def _fitted(self, X):
         """Device, sample and scores on it, and the user's type of array."""
         check_is_fitted(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,11 @@ from ._door import ArrayKind, check_fit_X, check_predict_X, to_numpy_or_cupy
 from ._testing import check_sample, correlation_of_rows
 
 TARGET = [object]
+EDGE = (
+    "the density of the target does not fall to 0 at an edge of its support, where "
+    "Stein's identity fails: samples of the target itself may be rejected. Move to "
+    "coordinates without edges, such as log x for x > 0, logit x for 0 < x < 1"
+)
 NOT_REFITTED = (
     "null='parametric' draws samples of the target, and fits it to each: it needs a "
     "target with `fit` and `sample` that is not frozen, or a distribution without "
@@ -80,6 +86,8 @@ def read_sample(estimator, X, scores=None, parametric=False):
     target = None
     if estimator.target is not None:
         target = as_target(estimator.target)
+        if target.has_edge:
+            warnings.warn(EDGE, UserWarning, stacklevel=4)
     if parametric:
         _check_refits(estimator.target, target)
     draws = read_draws(X, scores, target)

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.gaussian_process.kernels import RBF, Kernel
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from ..algorithms import resampling
 from ..kernels import InverseMultiquadric, median_distance, resolve_kernel
 from ._parameters import RUN
 
@@ -71,6 +72,20 @@ class TestMixin:
         self.null_distribution_ = null_distribution
         return self
 
+    def _judge(self, observed, replicates):
+        """Attributes of a test from the statistics of all kernels, and replicates."""
+        k = len(observed)
+        weights = np.full(k, 1.0 / k)
+        if k == 1:
+            p = resampling.p_value(observed[0], replicates[0])
+            self._conclude(observed[0], p, replicates[0])
+            own = np.array([p])
+        else:
+            statistic, null, own = resampling.combined(observed, replicates, weights)
+            self._conclude(statistic, resampling.p_value(statistic, null), null)
+        self.per_kernel_ = {"statistic": observed, "pvalue": own, "weight": weights}
+        return self
+
     @property
     def result_(self):
         """`TestResult` of the last fit."""
@@ -111,7 +126,15 @@ def check_sample(points, least=3):
         )
 
 
-def bases_of(kernel, length_scale, aggregate, points, random_state):
+def bases_of(
+    kernel,
+    length_scale,
+    aggregate,
+    points,
+    random_state,
+    names=None,
+    scales_of=None,
+):
     """Kernels with their length scales; one of them unless they are to be aggregated.
 
     Parameters
@@ -124,11 +147,18 @@ def bases_of(kernel, length_scale, aggregate, points, random_state):
     points : array of shape (n, d)
     random_state : int, RandomState or None
         Rows of the median.
+    names : dict, default=None
+        Kernel classes by their names; None for those of Stein tests.
+    scales_of : callable, default=None
+        ``scales_of(points, name)`` is the collection for a name; None for that of
+        Stein tests.
 
     Returns
     -------
     list of Kernel
     """
+    names = BASES if names is None else names
+    scales_of = default_scales if scales_of is None else scales_of
     kernels = list(kernel) if isinstance(kernel, (list, tuple)) else [kernel]
     if not kernels:
         raise ValueError("kernel is an empty list: name at least one")
@@ -144,13 +174,13 @@ def bases_of(kernel, length_scale, aggregate, points, random_state):
             raise ValueError("length_scale must hold finite numbers above 0")
         scales = scales.tolist()
     for base in kernels:
-        named = isinstance(base, str)
-        if named and base not in BASES:
-            raise ValueError(f"kernel={base!r}: the names are {', '.join(BASES)}")
-        base = BASES[base]() if named else base
         own = scales
-        if own is None and named:
-            own = default_scales(points) if aggregate else "median"
+        if isinstance(base, str):
+            if base not in names:
+                raise ValueError(f"kernel={base!r}: the names are {', '.join(names)}")
+            if own is None:
+                own = scales_of(points, base) if aggregate else "median"
+            base = names[base]()
         own = own if isinstance(own, list) else [own]
         out += [
             resolve_kernel(base, points, length_scale=s, random_state=random_state)
@@ -164,7 +194,7 @@ def bases_of(kernel, length_scale, aggregate, points, random_state):
     return out
 
 
-def default_scales(points):
+def default_scales(points, name=None):
     """Length scales from small to that of the data, in its own units.
 
     As those of Schrab, Guedj & Gretton (2022), section 4.1, whose smallest is 1 over
