@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial.distance import pdist
 from sklearn.base import BaseEstimator
 from sklearn.gaussian_process.kernels import RBF, Kernel
-from sklearn.utils import check_random_state
+from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
@@ -228,6 +228,14 @@ default=None
         operator = make_operator(self.kernels_[0], V, rows, device, dtype=np.float64)
         return kind.out(operator.row_sum(device.put(weights)))
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # Labels have two values.
+        tags.classifier_tags = ClassifierTags(multi_class=False)
+        tags.target_tags.required = True
+        tags.input_tags.pairwise = self._is_given
+        return tags
+
     # ------------------------------------------------------------------ inside
 
     @property
@@ -258,7 +266,7 @@ default=None
 
                 stack = cupy.concatenate
             return stack([first, second]), n, None
-        if y.ndim == 2 and y.shape[1] > 1:
+        if y.ndim == 2 and (y.shape[1] > 1 or len(y) != len(X)):
             raise ValueError(
                 f"y has {y.shape[1]} columns, X has {X.shape[1]}. {SECOND}"
             )
@@ -267,7 +275,10 @@ default=None
             raise ValueError(f"y has {len(y)} labels for {len(X)} rows of X. {SECOND}")
         values, which = np.unique(y, return_inverse=True)
         if len(values) != 2:
-            raise ValueError(f"y has labels of {len(values)} values. {SECOND}")
+            raise ValueError(
+                f"y has labels of {len(values)} class{'es' if len(values) > 1 else ''}. "
+                f"{SECOND}"
+            )
         n = int((which == 0).sum())
         _check_sizes(n, len(y) - n)
         return X, n, np.argsort(which, kind="stable")
