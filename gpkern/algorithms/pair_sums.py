@@ -128,8 +128,7 @@ class PairSums:
         )
         R = R if hasattr(R, "rows") else xp.asarray(R)
         out = first.quadratic_forms(R, self.kernels)
-        own = xp.stack([first.with_kernel(k).diagonal() for k in self.kernels])
-        return out - xp.stack([_squares(R, o, xp) for o in own])
+        return out - xp.stack([_squares(R, own, xp) for own in self.diagonals])
 
 
 def _part(R, start, stop, xp, dtype):

@@ -275,10 +275,8 @@ default=None
             raise ValueError(f"y has {len(y)} labels for {len(X)} rows of X. {SECOND}")
         values, which = np.unique(y, return_inverse=True)
         if len(values) != 2:
-            raise ValueError(
-                f"y has labels of {len(values)} class{'es' if len(values) > 1 else ''}. "
-                f"{SECOND}"
-            )
+            found = "1 class" if len(values) == 1 else f"{len(values)} classes"
+            raise ValueError(f"y has labels of {found}. {SECOND}")
         n = int((which == 0).sum())
         _check_sizes(n, len(y) - n)
         return X, n, np.argsort(which, kind="stable")

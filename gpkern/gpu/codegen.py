@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from .sources import complete, read
 
 _OPS = {
@@ -120,6 +122,7 @@ def preamble(program, dtype):
 {element(program)}"""
 
 
+@lru_cache(maxsize=512)
 def tile_source(program, dtype, kinds, halves=False, grouped=False):
     """CUDA source of ``kernel_tile``.
 
@@ -166,6 +169,7 @@ extern "C" __global__ void kernel_tile(
 """
 
 
+@lru_cache(maxsize=512)
 def product_source(program, dtype, kinds, outputs):
     """CUDA source of ``kernel_product``: values of a tile times V, in one reading.
 

@@ -50,7 +50,8 @@ def quadratic_forms(matrix, programs, R):
     """
     n, b = R.shape
     out = cp.zeros((len(programs), b))
-    scales = [_scale(matrix, p) for p in programs]
+    diagonals = [matrix._diagonal(0, n, p) for p in programs]
+    scales = [_scale(own) for own in diagonals]
     # A tile of products, and of sums for each kernel, within half of the budget.
     room = matrix.budget // (2 * 4 * (TILE + 2 * len(programs) * b))
     height = int(min(TILE, max(256, room // 256 * 256)))
@@ -64,9 +65,9 @@ def quadratic_forms(matrix, programs, R):
             )
         sums *= 2
         _add_products(matrix, programs, scales, (i0, i1, i0, i1), Ri, sums)
-        for k, (program, scale) in enumerate(zip(programs, scales, strict=True)):
+        for k, scale in enumerate(scales):
             out[k] += _dot_columns(Ri, sums[k], axis=0)[:b] / scale
-            diagonal = matrix._diagonal(i0, i1, program)
+            diagonal = diagonals[k][i0:i1]
             out[k] += diagonal @ (Ri[:, :b].astype(np.float64) ** 2)
     return out
 
@@ -75,9 +76,9 @@ def _spans(start, stop):
     return [(a, min(a + TILE, stop)) for a in range(start, stop, TILE)]
 
 
-def _scale(matrix, program):
+def _scale(diagonal):
     """Power of two that brings the largest k(x, x) near `LARGEST`."""
-    top = float(abs(matrix._diagonal(0, matrix.shape[0], program)).max())
+    top = float(abs(diagonal).max())
     return 2.0 ** math.floor(math.log2(LARGEST / top)) if 0 < top < np.inf else 1.0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 
 import cupy as cp
 import numpy as np
@@ -292,9 +292,17 @@ class Tiles:
             rows = self._opaque_rows(self.X, lo, hi)
             values = cp.asarray(self.opaque.diagonal(rows))
             return values if program is None else cp.log(values)
+        program = program or self.program
+        if not self.X.keep:
+            return self._diagonal_values(program, lo, hi)
+        # Tile after tile asks for its part: the whole is computed once.
+        owner, formula, given, values = self.__dict__.get("_last_diagonal", [None] * 4)
+        if owner is not self.X or formula is not program or given is not self.given:
+            values = self._diagonal_values(program, 0, self.X.shape[0])
+            self._last_diagonal = self.X, program, self.given, values
+        return values[lo:hi]
+
+    def _diagonal_values(self, program, lo, hi):
         given = 0.0 if self.given is None else self.given[lo:hi].astype(np.float64)
-        return cp.asarray(
-            (program or self.program).diagonal(
-                hi - lo, lambda leaf: self._norms(leaf, lo, hi), given
-            )
-        )
+        norms = partial(self._norms, lo=lo, hi=hi)
+        return cp.asarray(program.diagonal(hi - lo, norms, given))

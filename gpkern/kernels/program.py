@@ -8,6 +8,7 @@ serves every value of the hyperparameters.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -20,6 +21,12 @@ from .pair import formula_of
 _AT_ZERO = ("sqeuclidean", "l1", "chi2", "unit_sqdist")
 # Squared distances: the rounding of a small one shows in its root.
 _DISTANCES = ("sqeuclidean", "unit_sqdist")
+
+
+# Programs that are kept.
+MOST_KEPT = 256
+_MADE: dict = {}
+_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +48,22 @@ class Program:
     def of(cls, kernel, n_features=None):
         """Program of a kernel object; TypeError when it has no formula.
 
-        Some kernels, such as NTK, must know the number of columns.
+        Some kernels, such as NTK, must know the number of columns. Programs of equal
+        kernels are one, with all that has been derived from it.
         """
-        return cls.of_formula(formula_of(kernel, n_features))
+        key = _value_of(kernel)
+        if key is None:
+            return cls.of_formula(formula_of(kernel, n_features))
+        key = key, n_features
+        with _LOCK:
+            made = _MADE.pop(key, None)
+        if made is None:
+            made = cls.of_formula(formula_of(kernel, n_features))
+        with _LOCK:
+            _MADE[key] = made  # last, as the one used last
+            while len(_MADE) > MOST_KEPT:
+                del _MADE[next(iter(_MADE))]
+        return made
 
     @classmethod
     def of_formula(cls, full):
@@ -315,3 +335,36 @@ def _needed(expr):
         # The exponent is folded into the power itself.
         stack.extend(node.args[:1] if node.op == "pow" else node.args)
     return needed
+
+
+def _value_of(kernel):
+    """What equal kernels of scikit-learn and of gpkern have in common; None of others.
+
+    Parameters may be numbers, arrays of numbers, strings and other such kernels.
+    """
+    kind = type(kernel)
+    if kind.__module__.partition(".")[0] not in ("sklearn", "gpkern"):
+        return None
+    try:
+        params = kernel.get_params(deep=False)
+    except (AttributeError, TypeError):
+        return None
+    out = [kind]
+    for name in sorted(params):
+        value = params[name]
+        if isinstance(value, np.ndarray):
+            value = (value.dtype.str, value.shape, value.tobytes())
+        elif isinstance(value, list):
+            value = ("list", *value)
+        elif hasattr(value, "get_params"):
+            value = _value_of(value)
+            if value is None:
+                return None
+        if type(value) in (bool, np.bool_):
+            value = ("bool", bool(value))  # which equals the number, but is refused
+        out.append((name, value))
+    try:
+        hash(tuple(out))
+    except TypeError:
+        return None
+    return tuple(out)
