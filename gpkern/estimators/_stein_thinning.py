@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from ..algorithms import coresets, stein_thinning
 from ..kernels import InverseMultiquadric
 from ..operator import make_operator
+from ..targets import as_target
 from ._chains import check_gradients, read_draws, read_statistic, scores_of
 from ._door import (
     ArrayKind,
@@ -59,9 +60,10 @@ class SteinThinning(BaseEstimator):
     standardize : bool or "whiten", default=True
         Whether each column is divided by its mean absolute deviation; "whiten" makes
         the covariance of the draws the identity.
-    target : callable, default=None
-        A function of rows, shape (n, n_features), that returns their scores. It stands
-        in for `scores` in `fit`.
+    target : object, default=None
+        A function of rows, shape (n, n_features), that returns their scores, or another
+        density that `gpkern.targets.as_target` takes: a fitted mixture, a distribution
+        of `scipy.stats`. It stands in for `scores` in `fit`.
     regularization : float or "auto", default="auto"
         Weight of the log density, where `fit` is given it; "auto" is 1 / n_samples.
     oversampling : int or "auto", default="auto"
@@ -144,7 +146,7 @@ class SteinThinning(BaseEstimator):
             None,
         ],
         "standardize": ["boolean", StrOptions({"whiten"})],
-        "target": [callable, None],
+        "target": [object],
         "regularization": [
             Interval(Real, 0, None, closed="left"),
             StrOptions({"auto"}),
@@ -228,10 +230,11 @@ class SteinThinning(BaseEstimator):
             finite; the message counts such rows.
         """
         self._validate_params()
-        draws = read_draws(X, scores, self.target)
+        target = None if self.target is None else as_target(self.target).score
+        draws = read_draws(X, scores, target)
         kind = ArrayKind(X)
         points = check_fit_X(self, draws.points, sparse_ok=False)
-        scores = scores_of(draws, points, self.target, kind)
+        scores = scores_of(draws, points, target, kind)
         size = size_of(self.n_samples, points.shape[0])
         second = read_statistic(X, second_derivatives, "second_derivatives")
         log_density = read_statistic(X, log_density, "log_density", axes=2)

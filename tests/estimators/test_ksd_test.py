@@ -369,7 +369,7 @@ def test_bad_inputs():
         return KSDTest(target, **options).fit(X, scores=scores)
 
     for kernel in (Laplacian(1.0), Matern(1.0, nu=0.5)):
-        with pytest.raises(ValueError, match="smooth|Euclidean"):
+        with pytest.raises(ValueError, match=r"smooth|Euclidean"):
             fit(X, kernel=kernel)
     with pytest.raises(ValueError, match="n_samples=2"):
         fit(X[:2])

@@ -70,6 +70,62 @@ def test_definition(name):
         assert K[i, j] == pytest.approx(expected, abs=tol * (1 + abs(expected)))
 
 
+def symbolic(name, r):
+    """The bases written out once more, in the squared distance."""
+    sympy = pytest.importorskip("sympy")
+    number = sympy.Rational
+    l2 = number(13, 10) ** 2
+
+    def rbf(l2=l2):
+        return sympy.exp(-r / (2 * l2))
+
+    def imq(l2=l2):
+        return (1 + r / l2) ** number(-1, 2)
+
+    def matern(nu, l2=l2):
+        z = sympy.sqrt(2 * nu * r / l2)
+        factor = 2 ** (1 - nu) / sympy.gamma(nu)
+        return factor * z**nu * sympy.besselk(nu, z)
+
+    return {
+        "RBF": rbf,
+        "IMQ": imq,
+        "rational": lambda: (1 + r / (2 * number(7, 10) * l2)) ** number(-7, 10),
+        "Matern_3/2": lambda: matern(number(3, 2)),
+        "Matern_5/2": lambda: matern(number(5, 2)),
+        "Matern_7/2": lambda: matern(number(7, 2)),
+        "Matern_2.8": lambda: matern(number(28, 10)),
+        "sum": lambda: 2 * rbf() + matern(number(5, 2), number(8, 10) ** 2),
+        "product": lambda: rbf() * imq(number(4)) ** 2,
+    }[name]()
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_symbolic_derivatives(name):
+    """``s't k + s'grad_y k + t'grad_x k + tr grad_x grad_y k``, to all digits."""
+    sympy = pytest.importorskip("sympy")
+    d = 2
+    x, y, s, t = (sympy.symbols(f"{v}:{d}", real=True) for v in "xyst")
+    r = sympy.symbols("r", positive=True)
+    k = symbolic(name, r).subs(r, sum((a - b) ** 2 for a, b in zip(x, y, strict=True)))
+    u = sum(s[i] * t[i] * k for i in range(d))
+    for i in range(d):
+        u += s[i] * sympy.diff(k, y[i]) + t[i] * sympy.diff(k, x[i])
+        u += sympy.diff(k, x[i], y[i])
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(4, 2 * d))
+    rows[3, 0] += 20.0
+    K = SteinKernel(BASES[name], d)(rows)
+    for i, j in itertools.combinations(range(4), 2):
+        values = {
+            v: sympy.Float(float(a), 40)
+            for symbols, row in ((x + s, rows[i]), (y + t, rows[j]))
+            for v, a in zip(symbols, row, strict=True)
+        }
+        expected = float(u.subs(values).evalf(30))
+        assert K[i, j] == pytest.approx(expected, rel=1e-10, abs=1e-18)
+
+
 def test_diagonal_of_matern():
     """``3 d / l^2`` for order 3/2, ``5 d / (3 l^2)`` for 5/2, where scores vanish."""
     rows = np.zeros((1, 6))
