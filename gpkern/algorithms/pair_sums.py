@@ -106,6 +106,8 @@ class PairSums:
             L = pivoted_cholesky(operator, int(n * RANK_SHARE), self.rest)
         if L is None:
             out = operator.with_precision(self.precision).quadratic_forms(R)
+            if not np.isfinite(out).all():  # beyond float32
+                out = operator.quadratic_forms(R)
             return out - _squares(R, operator.diagonal(), np)
         out, own = np.zeros((len(L), b)), np.einsum("ri,ri->i", L, L)
         height = max(1, CHUNK // b)
@@ -128,6 +130,9 @@ class PairSums:
         )
         R = R if hasattr(R, "rows") else xp.asarray(R)
         out = first.quadratic_forms(R, self.kernels)
+        spread = out.std(axis=1)
+        if not bool(((spread > 0) & (spread < np.inf)).all()):  # beyond float32
+            out = xp.stack([op.quadratic_forms(R) for op in self._operators])
         return out - xp.stack([_squares(R, own, xp) for own in self.diagonals])
 
 

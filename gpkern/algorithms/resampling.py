@@ -138,7 +138,9 @@ def p_value(statistic, replicates):
 
 def least(statistic, replicates):
     """From where on a replicate counts as no less than the statistic."""
-    return statistic - TIES * replicates.std() - 1e-9 * abs(statistic)
+    top = float(abs(replicates).max(initial=0.0))
+    spread = top * float((replicates / top).std()) if top > 0 else 0.0
+    return statistic - TIES * spread - 1e-9 * abs(statistic)
 
 
 def combined(statistics, replicates, weights):

@@ -32,11 +32,14 @@ def quadratic_forms(matrix, R):
     n, b = R.shape
     dtype = np.float32 if matrix.precision == "medium" else matrix.dtype
     each = max(LEAST_COLUMNS, int(matrix.budget // (4 * n * dtype_size(dtype))))
-    recipe, out = matrix.recipe(), np.empty(b)
+    recipe, out, scale = matrix.recipe(), np.empty(b), 1.0
     recipe.prepare()
+    if dtype != matrix.dtype:  # their exponents may be beyond float32
+        top = float(abs(matrix.diagonal()).max(initial=0.0))
+        scale = 2.0 ** -np.round(np.log2(top)) if 0.0 < top < np.inf else 1.0
     for a in range(0, b, each):
         part = np.ascontiguousarray(R[:, a : a + each], dtype=dtype)
-        out[a : a + each] = _forms(matrix, recipe, part)
+        out[a : a + each] = _forms(matrix, recipe, part, scale)
     return out
 
 
@@ -45,8 +48,8 @@ def dtype_size(dtype):
     return np.dtype(dtype).itemsize
 
 
-def _forms(matrix, recipe, R):
-    """Of as many columns as fit."""
+def _forms(matrix, recipe, R, scale):
+    """Of as many columns as fit; kernel values are multiplied by `scale` first."""
     (n, b), workers = R.shape, parallel.n_threads()
     # As many strips as balance their falling sizes, if there are rows for these.
     height = int(min(ROWS, max(LEAST_ROWS, -(-n // (8 * workers)))))
@@ -55,14 +58,16 @@ def _forms(matrix, recipe, R):
 
     def strip(index, worker):
         i0, i1 = index * height, min((index + 1) * height, n)
-        own = matrix.tile(i0, i1, i0, i1, recipe=recipe).astype(R.dtype)
-        own *= 0.5
-        total = own @ R[i0:i1]
+        own = matrix.tile(i0, i1, i0, i1, recipe=recipe)
+        own *= 0.5 * scale
+        total = own.astype(R.dtype, copy=False) @ R[i0:i1]
         for a in range(i1, n, COLUMNS):
             z = min(a + COLUMNS, n)
             tile = matrix.tile(i0, i1, a, z, recipe=recipe)
+            if scale != 1.0:
+                tile *= scale
             total += tile.astype(R.dtype, copy=False) @ R[a:z]
         sums[index] = np.einsum("ib,ib->b", R[i0:i1], total, dtype=np.float64)
 
     parallel.run(strip, strips)
-    return 2.0 * sums.sum(axis=0)
+    return 2.0 / scale * sums.sum(axis=0)

@@ -74,6 +74,11 @@ class TestMixin:
 
     def _judge(self, observed, replicates):
         """Attributes of a test from the statistics of all kernels, and replicates."""
+        if not (np.isfinite(observed).all() and np.isfinite(replicates).all()):
+            raise ValueError(
+                "the statistic or its replicates overflow: X, its scores, or the "
+                "inverse of length_scale are too large for float64; rescale X"
+            )
         k = len(observed)
         weights = np.full(k, 1.0 / k)
         if k == 1:

@@ -452,3 +452,20 @@ def test_operator_of_the_same_kernel():
     kernel = SteinKernel(InverseMultiquadric(1.0), 2)
     total = KernelOperator(kernel, np.hstack([X, -X])).total()
     assert_allclose(found.statistic_, total / 100**2, rtol=1e-10)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_units_change_nothing(scale, asarray):
+    X = rows(150, 2)
+    unit = KSDTest(standard_normal, random_state=0).fit(X)
+    other = KSDTest(lambda x: -x / scale**2, random_state=0).fit(asarray(scale * X))
+    assert other.pvalue_ == pytest.approx(unit.pvalue_, abs=0.003)
+    assert_allclose(other.statistic_ * scale**2, unit.statistic_, rtol=1e-9)
+
+
+def test_scores_beyond_float64():
+    X = rows(50, 2)
+    big = KSDTest(lambda x: -1e120 * x, random_state=0).fit(X)
+    assert np.isfinite(big.null_distribution_).all()
+    with pytest.raises(ValueError, match="overflow"), np.errstate(all="ignore"):
+        KSDTest(lambda x: -1e200 * x).fit(X)
