@@ -5,12 +5,19 @@ from ._signs import RandomSigns
 from .estimators import (
     EigenProClassifier,
     EigenProRegressor,
+    FSSDTest,
     KDEModeFinder,
     KernelDensity,
     KernelRidge,
     KernelRidgeClassifier,
     KernelThinning,
+    KSDTest,
+    LinearKSDTest,
+    MMDTest,
+    NystromKSDTest,
+    PerturbedKSDTest,
     SteinThinning,
+    ksd_scorer,
 )
 from .operator import KernelOperator
 
@@ -19,13 +26,20 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "EigenProClassifier",
     "EigenProRegressor",
+    "FSSDTest",
     "KDEModeFinder",
+    "KSDTest",
     "KernelDensity",
     "KernelOperator",
     "KernelRidge",
     "KernelRidgeClassifier",
     "KernelThinning",
+    "LinearKSDTest",
+    "MMDTest",
+    "NystromKSDTest",
+    "PerturbedKSDTest",
     "RandomSigns",
     "SteinThinning",
+    "ksd_scorer",
     "show_versions",
 ]

@@ -84,7 +84,7 @@ class Points:
         self.name, self.shape = name, source.shape
         self.is_sparse = sparse.issparse(source)
         self.block = BLOCKS[np.dtype(dtype).name]
-        self._kept = Kept(room)
+        self.kept = Kept(room)
 
     def rows(self, view, start, stop):
         """Dense rows from `start` on, and their squared norms.
@@ -124,7 +124,7 @@ class Points:
         """CSR rows in float64 as a leaf has them, and their squared norms."""
         if not self.keep:
             return self._prepare_sparse(leaf, start, stop)
-        rows, norms = self._kept.once(
+        rows, norms = self.kept.once(
             ("csr", leaf.scale, leaf.is_unit),
             lambda: self._prepare_sparse(leaf, 0, self.shape[0]),
         )
@@ -153,7 +153,7 @@ class Points:
             pairs = max(1, n * (n - 1))
             return float(near.sum() - np.trace(near)) / pairs
 
-        return self._kept.once(("close", view, sign), counted)
+        return self.kept.once(("close", view, sign), counted)
 
     def some(self, rows):
         """Some of the rows, in the order given."""
@@ -168,9 +168,7 @@ class Points:
         return rows if self.is_sparse else np.asarray(rows, dtype=self.dtype)
 
     def _all(self, view, size):
-        return self._kept.once(
-            view, lambda: self._prepare(view, 0, self.shape[0], size)
-        )
+        return self.kept.once(view, lambda: self._prepare(view, 0, self.shape[0], size))
 
     def _prepare(self, view, start, stop, size):
         """Rows ``start:stop`` in a view, the last repeated up to `size`."""

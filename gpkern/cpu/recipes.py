@@ -132,6 +132,17 @@ class Recipe:
 
 
 def _diagonal(recipe, lo, hi):
+    X, program = recipe.X, recipe.program
+    if not X.keep or recipe.given is not None:
+        return _diagonal_values(recipe, lo, hi)
+    # Tile after tile asks for its part: the whole is computed once.
+    whole = X.kept.once(
+        ("diagonal", program), lambda: _diagonal_values(recipe, 0, X.shape[0])
+    )
+    return whole[lo:hi]
+
+
+def _diagonal_values(recipe, lo, hi):
     given = 0.0 if recipe.given is None else recipe.given[lo:hi].astype(np.float64)
     return recipe.program.diagonal(
         hi - lo, lambda leaf: recipe.X.norms(leaf, lo, hi), given

@@ -2,19 +2,33 @@
 
 from ._eigenpro import EigenProRegressor
 from ._eigenpro_classifier import EigenProClassifier
+from ._fssd_test import FSSDTest
 from ._kernel_density import KernelDensity
 from ._kernel_ridge import KernelRidge, KernelRidgeClassifier
 from ._kernel_thinning import KernelThinning
+from ._ksd_scorer import ksd_scorer
+from ._ksd_test import KSDTest
+from ._linear_ksd import LinearKSDTest
+from ._mmd_test import MMDTest
 from ._mode_finder import KDEModeFinder
+from ._nystrom_ksd import NystromKSDTest
+from ._perturbed_ksd import PerturbedKSDTest
 from ._stein_thinning import SteinThinning
 
 __all__ = [
     "EigenProClassifier",
     "EigenProRegressor",
+    "FSSDTest",
     "KDEModeFinder",
+    "KSDTest",
     "KernelDensity",
     "KernelRidge",
     "KernelRidgeClassifier",
     "KernelThinning",
+    "LinearKSDTest",
+    "MMDTest",
+    "NystromKSDTest",
+    "PerturbedKSDTest",
     "SteinThinning",
+    "ksd_scorer",
 ]

@@ -54,6 +54,8 @@ def quadratic_forms(matrix, programs, R):
     scales = [_scale(own) for own in diagonals]
     # A tile of products, and of sums for each kernel, within half of the budget.
     room = matrix.budget // (2 * 4 * (TILE + 2 * len(programs) * b))
+    if 2 * n * b <= matrix.budget // 8:  # made once, not for each tile
+        R = _rows(R, 0, n)
     height = int(min(TILE, max(256, room // 256 * 256)))
     for i0 in range(0, n, height):
         i1 = min(i0 + height, n)
@@ -85,6 +87,8 @@ def _scale(diagonal):
 def _rows(R, start, stop):
     """Rows of R in half precision, with columns of zeros up to a multiple of eight."""
     b = R.shape[1]
+    if b % 8 == 0 and getattr(R, "dtype", None) == np.float16:
+        return R[start:stop]
     out = cp.zeros((stop - start, -(-b // 8) * 8), np.float16)
     if hasattr(R, "rows"):
         out[:, :b] = R.rows(start, stop, cp, np.float16)

@@ -325,7 +325,7 @@ def leaves(expr):
     return [n.value for n in nodes(expr) if n.op == "leaf"]
 
 
-def evaluate(expr, values):
+def evaluate(expr, values, order=None):
     """Value of `expr`, by NumPy; infinite and undefined values raise no warning.
 
     Parameters
@@ -333,12 +333,14 @@ def evaluate(expr, values):
     expr : Expr
     values : mapping of Leaf to array
         Broadcastable against each other.
+    order : list of Expr, default=None
+        The `nodes`, where they are known.
 
     Returns
     -------
     ndarray or float
     """
-    done, order = {}, nodes(expr)
+    done, order = {}, nodes(expr) if order is None else order
     last_user = {id(a): node for node in order for a in node.args}
     with np.errstate(divide="ignore", invalid="ignore"):
         for node in order:

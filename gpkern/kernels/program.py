@@ -230,6 +230,10 @@ class Program:
             )
         return n_features // 2
 
+    @cached_property
+    def _diagonal_nodes(self):
+        return ex.nodes(self.diagonal_expr)
+
     def diagonal(self, n, self_dots, given=0.0):
         """k(x, x) for each of `n` rows, float64.
 
@@ -242,7 +246,8 @@ class Program:
         given : array of shape (n,), default=0
             What comes with the call, where the formula has a place for it.
         """
-        values = {v: 0.0 for v in ex.leaves(self.diagonal_expr)}
+        order = self._diagonal_nodes
+        values = {n.value: 0.0 for n in order if n.op == "leaf"}
         for v in values:
             if v.metric == "given_x":
                 values[v] = given
@@ -250,7 +255,7 @@ class Program:
                 values[v] = 4.0 * self_dots(v)
             elif v.metric not in _AT_ZERO:
                 values[v] = self_dots(v)
-        out = ex.evaluate(self.diagonal_expr, values)
+        out = ex.evaluate(self.diagonal_expr, values, order)
         return out if getattr(out, "shape", ()) else np.full(n, out)
 
 

@@ -95,6 +95,8 @@ class GaussianBernoulliRBM(Target):
         if burn_in < 1:
             raise ValueError(f"burn_in={burn_in} must be at least 1")
         rng = check_random_state(random_state)
+        # Whose normal numbers take a quarter of the time.
+        rng = np.random.default_rng(rng.randint(1 << 32, size=4, dtype=np.uint64))
         if self.B.shape[1] <= LISTED_UNITS:
             return self._visible(self._listed(n, rng), rng)
         X = self.b + rng.standard_normal((n, self.n_features))

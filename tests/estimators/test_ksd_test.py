@@ -469,3 +469,22 @@ def test_scores_beyond_float64():
     assert np.isfinite(big.null_distribution_).all()
     with pytest.raises(ValueError, match="overflow"), np.errstate(all="ignore"):
         KSDTest(lambda x: -1e200 * x).fit(X)
+
+
+def test_arviz_data_with_gradients():
+    xarray = pytest.importorskip("xarray")
+    X = rows(400, 3).reshape(4, 100, 3)
+    dims = ["chain", "draw", "unconstrained_parameter"]
+    stats_group = {"unconstrained_draw": (dims, X), "gradient": (dims, -X)}
+    data = xarray.DataTree.from_dict(
+        {
+            "posterior": xarray.Dataset({"theta": (dims, X)}),
+            "sample_stats": xarray.Dataset(stats_group),
+        }
+    )
+    found = KSDTest(null="auto", random_state=0).fit(data)
+    assert found.null_ == "markov" and found.pvalue_ > 0.05
+    plain = KSDTest(null="auto", random_state=0).fit(X, scores=-X)
+    assert found.statistic_ == plain.statistic_ and found.pvalue_ == plain.pvalue_
+    by_target = KSDTest(standard_normal, null="auto", random_state=0).fit(data)
+    assert by_target.statistic_ == plain.statistic_
