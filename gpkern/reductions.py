@@ -275,7 +275,8 @@ class Reductions:
         -------
         array of shape (b,) or (len(kernels), b), float64
             On a GPU, from float32 data: kernel values have 22 significant bits, or 11
-            with ``precision="medium"``, down to 2^-30 of the largest k(x, x).
+            with ``precision="medium"``, down to 2^-30 of the largest
+            off the diagonal.
 
         Raises
         ------

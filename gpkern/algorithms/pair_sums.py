@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import OffDiagonal
 from ..operator import make_operator
 from .low_rank import pivoted_cholesky
 
@@ -80,6 +81,7 @@ class PairSums:
     def squares(self, R):
         """``sum_i r_i^2 k(x_i, x_i)``, shape (len(kernels), b), on the host."""
         xp = self.device.xp
+        R = R if hasattr(R, "rows") else xp.asarray(R)
         return self.device.get(xp.stack([_squares(R, o, xp) for o in self.diagonals]))
 
     def forms(self, R):
@@ -105,10 +107,12 @@ class PairSums:
         if n >= LEAST_ROWS and b >= LEAST_VECTORS:
             L = pivoted_cholesky(operator, int(n * RANK_SHARE), self.rest)
         if L is None:
+            kernel, own = self._apart(operator)
+            operator = operator.with_kernel(kernel)
             out = operator.with_precision(self.precision).quadratic_forms(R)
             if not np.isfinite(out).all():  # beyond float32
                 out = operator.quadratic_forms(R)
-            return out - _squares(R, operator.diagonal(), np)
+            return out if own is None else out - _squares(R, own, np)
         out, own = np.zeros((len(L), b)), np.einsum("ri,ri->i", L, L)
         height = max(1, CHUNK // b)
         for a in range(0, n, height):
@@ -116,6 +120,15 @@ class PairSums:
             out += L[:, a:z] @ _part(R, a, z, np, np.float64)
         # The diagonal of the factor: what is left of K's is as small as the rest.
         return np.einsum("rb,rb->b", out, out) - _squares(R, own, np)
+
+    def _apart(self, operator):
+        """The kernel without its diagonal, which may be far larger than all the rest.
+
+        For functions without a formula, the kernel itself and its diagonal.
+        """
+        if operator.matrix_.program is None:
+            return operator.kernel, operator.diagonal()
+        return OffDiagonal(operator.kernel), None
 
     def _forms_by_products(self, R):
         """Of all kernels, on a GPU, in float32."""
@@ -129,11 +142,15 @@ class PairSums:
             precision=self.precision,
         )
         R = R if hasattr(R, "rows") else xp.asarray(R)
-        out = first.quadratic_forms(R, self.kernels)
+        apart, owns = zip(*(self._apart(op) for op in self._operators), strict=True)
+        out = first.quadratic_forms(R, apart)
         spread = out.std(axis=1)
         if not bool(((spread > 0) & (spread < np.inf)).all()):  # beyond float32
-            out = xp.stack([op.quadratic_forms(R) for op in self._operators])
-        return out - xp.stack([_squares(R, own, xp) for own in self.diagonals])
+            out = self._operators[0].quadratic_forms(R, apart)
+        for k, own in enumerate(owns):
+            if own is not None:
+                out[k] -= _squares(R, own, xp)
+        return out
 
 
 def _part(R, start, stop, xp, dtype):

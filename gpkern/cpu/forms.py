@@ -11,6 +11,8 @@ ROWS, COLUMNS = 256, 512
 LEAST_ROWS = 64
 # Columns of R that are worked on together, at least.
 LEAST_COLUMNS = 64
+# Rows from which the size of kernel values is told.
+SCALE_ROWS = 32
 
 
 def quadratic_forms(matrix, R):
@@ -35,7 +37,9 @@ def quadratic_forms(matrix, R):
     recipe, out, scale = matrix.recipe(), np.empty(b), 1.0
     recipe.prepare()
     if dtype != matrix.dtype:  # their exponents may be beyond float32
-        top = float(abs(matrix.diagonal()).max(initial=0.0))
+        rows = np.unique(np.linspace(0, n - 1, SCALE_ROWS).astype(int))
+        tiles = (abs(matrix.tile(i, i + 1, 0, n, recipe=recipe)) for i in rows)
+        top = float(np.max([tile.max() for tile in tiles]))
         scale = 2.0 ** -np.round(np.log2(top)) if 0.0 < top < np.inf else 1.0
     for a in range(0, b, each):
         part = np.ascontiguousarray(R[:, a : a + each], dtype=dtype)

@@ -2,5 +2,6 @@
 
 from ._cytometry import load_cytometry
 from ._flights import load_flights
+from ._posterior import load_posterior
 
-__all__ = ["load_cytometry", "load_flights"]
+__all__ = ["load_cytometry", "load_flights", "load_posterior"]

@@ -14,6 +14,8 @@ import numpy as np
 from cupy_backends.cuda.libs import cublas
 
 TILE = 8192
+# Rows from which the size of kernel values is told.
+SCALE_ROWS = 64
 # Largest kernel value after scaling: room above it, and digits for small ones below.
 LARGEST = 2.0**9
 # Of the CUDA toolkit: types of entries, of sums, and the choice of an algorithm.
@@ -51,7 +53,7 @@ def quadratic_forms(matrix, programs, R):
     n, b = R.shape
     out = cp.zeros((len(programs), b))
     diagonals = [matrix._diagonal(0, n, p) for p in programs]
-    scales = [_scale(own) for own in diagonals]
+    scales = [_scale(matrix, p) for p in programs]
     # A tile of products, and of sums for each kernel, within half of the budget.
     room = matrix.budget // (2 * 4 * (TILE + 2 * len(programs) * b))
     if 2 * n * b <= matrix.budget // 8:  # made once, not for each tile
@@ -78,9 +80,23 @@ def _spans(start, stop):
     return [(a, min(a + TILE, stop)) for a in range(start, stop, TILE)]
 
 
-def _scale(diagonal):
-    """Power of two that brings the largest k(x, x) near `LARGEST`."""
-    top = float(abs(diagonal).max())
+def _scale(matrix, program):
+    """Power of two that brings the largest k(x, z) of some rows near `LARGEST`.
+
+    The diagonal, which may be far larger than all else, is added by itself.
+    """
+    n = matrix.shape[0]
+    if n < 2:
+        return 1.0
+    rows = np.unique(np.linspace(0, n - 1, min(n, SCALE_ROWS)).astype(int))
+    some = matrix.with_rows(matrix.X.some(cp.asarray(rows)))
+    tops = []
+    for a, z in _spans(0, n):
+        tile = some.tile(0, len(rows), a, z, program=program)
+        inside = (rows >= a) & (rows < z)
+        tile[cp.asarray(np.flatnonzero(inside)), cp.asarray(rows[inside] - a)] = 0.0
+        tops.append(abs(tile).max())
+    top = float(cp.stack(tops).max())
     return 2.0 ** math.floor(math.log2(LARGEST / top)) if 0 < top < np.inf else 1.0
 
 

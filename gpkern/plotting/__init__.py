@@ -1,17 +1,25 @@
 """Displays of what the estimators have found; they need matplotlib."""
 
+from ._contributions import ContributionDisplay
 from ._coreset import CoresetDisplay
 from ._density_modes import DensityModesDisplay
 from ._effective_number import EffectiveNumberDisplay
 from ._mmd_curve import MMDCurveDisplay
 from ._mode_bandwidth import ModeBandwidthDisplay
+from ._null_distribution import NullDistributionDisplay
 from ._persistence import PersistenceDisplay
+from ._power_curve import PowerCurveDisplay
+from ._witness import WitnessDisplay
 
 __all__ = [
+    "ContributionDisplay",
     "CoresetDisplay",
     "DensityModesDisplay",
     "EffectiveNumberDisplay",
     "MMDCurveDisplay",
     "ModeBandwidthDisplay",
+    "NullDistributionDisplay",
     "PersistenceDisplay",
+    "PowerCurveDisplay",
+    "WitnessDisplay",
 ]

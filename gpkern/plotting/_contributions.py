@@ -1,0 +1,152 @@
+"""`ContributionDisplay`: which columns a discrepancy comes from."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+
+from ..algorithms.stein import coordinate_parts
+from ._density_modes import check_counts
+
+
+class ContributionDisplay:
+    """What each column adds to the squared discrepancy of a sample from a density.
+
+    A mark in each bar shows what independent draws of the density itself would have: of
+    so few rows none has a discrepancy of 0, and columns with large scores have much.
+    Bars far longer than that tell where the sample is wrong; draws of a chain that
+    correlate have somewhat longer ones too. It is best made by `from_estimator`.
+
+    Parameters
+    ----------
+    contributions : ndarray of shape (d,)
+    feature_names : list of str
+    expected : ndarray of shape (d,), default=None
+        Of independent draws of the density; None draws no marks.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpkern import KSDTest
+    >>> from gpkern.plotting import ContributionDisplay
+    >>> X = np.random.default_rng(0).normal(size=(300, 3)) * [1.0, 1.0, 1.5]
+    >>> test = KSDTest(lambda X: -X, random_state=0).fit(X)
+    >>> display = ContributionDisplay.from_estimator(test)  # doctest: +SKIP
+    """
+
+    def __init__(self, contributions, feature_names, expected=None):
+        self.contributions = np.asarray(contributions)
+        self.feature_names, self.expected = list(feature_names), expected
+        if len(self.feature_names) != len(self.contributions):
+            raise ValueError(
+                f"feature_names has {len(self.feature_names)} names for "
+                f"{len(self.contributions)} columns"
+            )
+
+    @classmethod
+    def from_estimator(
+        cls, test, *, feature_names=None, max_features=20, ax=None, **kwargs
+    ):
+        """Draw the contributions of the columns of a fitted test.
+
+        Parameters
+        ----------
+        test : KSDTest
+            Fitted.
+        feature_names : sequence of str, default=None
+            None for those of the data frame that the test was fitted to.
+        max_features : int, default=20
+            Columns to draw, those that contribute most.
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        **kwargs
+            Of `plot`.
+
+        Returns
+        -------
+        ContributionDisplay
+        """
+        if not hasattr(test, "coordinate_contributions"):
+            raise TypeError(
+                f"test={type(test).__name__} has no contributions of columns: pass a "
+                "fitted KSDTest"
+            )
+        check_counts(max_features=(max_features, 1))
+        contributions = test.coordinate_contributions()
+        names = names_of(test, feature_names, len(contributions))
+        return cls(contributions, names, _expected(test)).plot(
+            ax=ax, max_features=max_features, **kwargs
+        )
+
+    def plot(self, ax=None, *, max_features=20, **kwargs):
+        """Draw it.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        max_features : int, default=20
+            Columns to draw, those that contribute most, in their own order.
+        **kwargs
+            Of ``ax.barh``.
+
+        Returns
+        -------
+        ContributionDisplay
+            Itself.
+        """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        d = len(self.contributions)
+        most = np.sort(np.argsort(-self.contributions, kind="stable")[:max_features])
+        values, at = self.contributions[most], np.arange(len(most))
+        ax.barh(at, values, **({"color": "tab:blue", "label": "sample"} | kwargs))
+        if self.expected is not None:
+            marks = self.expected[most]
+            look = {"color": "black", "linewidth": 2, "zorder": 3}
+            label = "expected of independent draws"
+            ax.vlines(marks, at - 0.4, at + 0.4, label=label, **look)
+            ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+        ax.set_yticks(at, [self.feature_names[i] for i in most])
+        ax.invert_yaxis()
+        label = "contribution to the squared discrepancy"
+        if len(most) < d:
+            label += f" ({len(most)} of {d} columns, the largest)"
+        ax.set_xlabel(label)
+        return self
+
+
+def names_of(test, given, d):
+    """Names of the columns of a fitted test."""
+    if given is None:
+        given = getattr(test, "feature_names_in_", None)
+    if given is None:
+        return [f"column {i}" for i in range(d)]
+    names = [str(name) for name in given]
+    if len(names) != d:
+        raise ValueError(f"feature_names has {len(names)} names for {d} columns")
+    return names
+
+
+def _expected(test):
+    """Mean contributions to the V-statistic of independent rows: pairs of a row with
+    itself.
+
+    Such a pair adds ``phi(0) s_k^2 - 2 phi'(0)``; others have mean 0.
+    """
+    device, points, scores, _ = test._fitted(None)
+    xp, base = device.xp, test.kernels_[0]
+    one = xp.zeros((1, points.shape[1]))
+    slope = device.get(coordinate_parts(base, one, one, device))
+    value = device.get(coordinate_parts(base, one, one + 1.0, device)) - slope
+    squares = device.get((xp.asarray(scores, dtype=np.float64) ** 2).mean(axis=0))
+    return (value * squares + slope) / len(points)
