@@ -47,6 +47,27 @@ class Reductions:
         return self._matmat(weights.reshape(-1, 1))[:, 0]
 
     @on_device
+    def row_sums(self, kernels):
+        """``sum_j k(x_i, z_j)`` for each row i and each of several kernels.
+
+        Parameters
+        ----------
+        kernels : list of kernels
+            In the place of the operator's own. On a GPU, in float64, kernels that
+            differ in their parameters alone are evaluated in one pass.
+
+        Returns
+        -------
+        array of shape (len(kernels), n_rows), float64
+        """
+        xp, operators = self.device.xp, [self.with_kernel(k) for k in kernels]
+        if hasattr(self.matrix_, "row_sums"):
+            out = self.matrix_.row_sums([op.matrix_.program for op in operators])
+            if out is not None:
+                return out
+        return xp.stack([op.row_sum().astype(np.float64) for op in operators])
+
+    @on_device
     def row_logsumexp(self, log_weights=None):
         """``log sum_j exp(log_weights_j) k(x_i, z_j)`` for each row, float64.
 

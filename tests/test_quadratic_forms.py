@@ -79,6 +79,25 @@ def test_kernels_of_many_scales(asarray, host):
             assert (error <= granted(K, counts, "float32")).all()
 
 
+@pytest.mark.parametrize("d", [3, 60])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_row_sums_of_many_kernels(d, dtype, asarray, host):
+    X, Z = rows(230, d, dtype), rows(170, d, dtype) + 0.5
+    alike = [RBF(s) + WhiteKernel(0.5) for s in (0.5, 2.0, 9.0)] * 5
+    for some in (alike, [RBF(1.0), Laplacian(4.0)]):
+        for right in (None, Z):
+            op = KernelOperator(
+                some[0], asarray(X), None if right is None else asarray(right)
+            )
+            got = host(op.row_sums(some))
+            assert got.shape == (len(some), 230) and got.dtype == np.float64
+            for found, kernel in zip(got, some, strict=True):
+                sides = (X,) if right is None else (X, Z)
+                K = kernel(*(side.astype(float) for side in sides))
+                tol = 1e-5 if dtype == "float32" else 1e-11
+                assert_allclose(found, K.sum(axis=1), rtol=tol, atol=tol)
+
+
 def test_a_small_budget_changes_nothing(asarray, host):
     X, signs = rows(900, 4, "float32"), RandomSigns(900, 130, random_state=0)
     small, large = (

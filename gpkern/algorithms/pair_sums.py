@@ -53,7 +53,7 @@ class PairSums:
     @cached_property
     def row_sums(self):
         """``sum_j k(x_i, x_j)``, shape (len(kernels), n), float64."""
-        return self.device.xp.stack([op.row_sum() for op in self._operators])
+        return self._operators[0].row_sums(self.kernels)
 
     @cached_property
     def diagonals(self):

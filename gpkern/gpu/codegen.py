@@ -208,6 +208,43 @@ extern "C" __global__ void __launch_bounds__(256, 2) kernel_product(
 """
 
 
+@lru_cache(maxsize=512)
+def row_sums_source(program, dtype, kinds, count):
+    """CUDA source of ``kernel_sums``: row sums for `count` sets of parameters.
+
+    Pairwise quantities are read once for all of them. Spans and warps are those of
+    `product_source`; the column ``i + diagonal`` is left out of row i.
+    """
+    arguments, code, values = pairs(program, kinds)
+    arguments += ["double* out", "long long diagonal"]
+    arguments += ["int span", "int rows", "int cols"]
+    values = values.replace("p[", "q[")
+    return f"""{preamble(program, dtype)}
+extern "C" __global__ void __launch_bounds__(256, 2) kernel_sums(
+    {", ".join(arguments)}) {{
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int i = blockIdx.x * (blockDim.x / 32) + warp;
+  if (i >= rows) return;
+  const int stop = min(cols, (int)(blockIdx.y + 1) * span);
+  T sum[{count}] = {{}};
+  for (int j = blockIdx.y * span + lane; j < stop; j += 32) {{
+    [[maybe_unused]] const long long at = (long long)i * cols + j, zj = j;
+    if (j == i + diagonal) continue;
+    {code}
+    _Pragma("unroll") for (int k = 0; k < {count}; ++k) {{
+      [[maybe_unused]] const T* q = p + k * {len(program.params)};
+      sum[k] += element({values});
+    }}
+  }}
+  for (int k = 0; k < {count}; ++k) {{
+    double total = sum[k];
+    for (int w = 16; w > 0; w >>= 1) total += __shfl_xor_sync(~0u, total, w);
+    if (lane == 0) out[((long long)blockIdx.y * {count} + k) * rows + i] = total;
+  }}
+}}
+"""
+
+
 def greedy_source(program, dtype):
     """CUDA source of ``greedy_step`` and ``greedy_pick``."""
     arguments, code, values = pairs(program, ("direct",) * len(program.pair_leaves))

@@ -18,6 +18,8 @@ from .reducer import Reducer
 from .tiles import PRODUCT_OUTPUTS, Tiles, on_device
 
 TILE_ROWS, TILE_COLUMNS = 4096, 8192
+# Kernels whose row sums are made in one pass.
+AT_ONCE = 10
 
 
 class Matrix(Tiles):
@@ -217,6 +219,31 @@ class Matrix(Tiles):
                 total[i0:i1] += K @ V[a:b]
                 total[a:b] += K.T @ V[i0:i1]
         return total.astype(self.dtype)
+
+    @on_device
+    def row_sums(self, programs):
+        """Row sums for each program, float64, or None: not here.
+
+        Shape (len(programs), n). All programs are evaluated where the quantities of
+        a pair have been read once.
+        """
+        formulas = all(p is not None and p.pair_leaves for p in programs)
+        kept = self.X.keep and self.Z.keep
+        # In float32 the fused kernels are faster.
+        if not (formulas and kept) or self.dtype != np.float64:
+            return None
+        if len({(p.key, p.leaf_key) for p in programs}) > 1 or self.given is not None:
+            return None
+        out, buffer = cp.zeros((len(programs), self.shape[0])), self._buffer()
+        for k in range(0, len(programs), AT_ONCE):
+            some, part = programs[k : k + AT_ONCE], out[k : k + AT_ONCE]
+            for i0, i1 in self._strips():
+                for a, b in self._columns():
+                    part[:, i0:i1] += self.tile_sums(some, i0, i1, a, b, buffer)
+        if self.symmetric:
+            n = self.shape[0]
+            out += cp.stack([self._diagonal(0, n, p) for p in programs])
+        return out
 
     @on_device
     def normal_matmat(self, V, targets=None, weights=None, gradient_precision=None):

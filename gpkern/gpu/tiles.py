@@ -17,6 +17,8 @@ DIRECT_COLUMNS = 24
 THREADS, LEAST_TILE_ROWS = 256, 64
 # Columns of V that `tile_product` takes, and columns of K that a warp walks over.
 PRODUCT_OUTPUTS, PRODUCT_SPAN = 16, 2048
+# Index of the column of a row's diagonal where there is none.
+NO_DIAGONAL = -(1 << 40)
 # Share of the budget that the blocks of `group_products` may take.
 GROUP_SHARE = 8
 
@@ -193,6 +195,34 @@ class Tiles:
         function = _compiled(source, "kernel_product")
         function((-(-warps * 32 // THREADS), spans), (THREADS,), arguments)
         return sums.sum(axis=0) if spans > 1 else sums[0]
+
+    def tile_sums(self, programs, i0, i1, j0, j1, out):
+        """Row sums of a tile for programs of one `key` and `leaf_key`, float64.
+
+        Without the diagonal of a symmetric matrix.
+
+        Parameters
+        ----------
+        out : array
+            At least as long as the tile has entries: where inner products go.
+
+        Returns
+        -------
+        array of shape (len(programs), i1 - i0)
+        """
+        rows, columns, count = i1 - i0, j1 - j0, len(programs)
+        product = out[: rows * columns].reshape(rows, columns)
+        kinds, arguments = self.pair_quantities(programs[0], i0, i1, j0, j1, product)
+        source = codegen.row_sums_source(programs[0], self.dtype.name, kinds, count)
+        params = np.concatenate([p.params for p in programs]).astype(self.dtype)
+        spans = -(-columns // PRODUCT_SPAN)
+        sums = cp.empty((spans, count, rows))
+        diagonal = i0 - j0 if self.symmetric else NO_DIAGONAL
+        arguments += (cp.asarray(params), sums, np.int64(diagonal))
+        arguments += tuple(map(np.int32, (PRODUCT_SPAN, rows, columns)))
+        function = _compiled(source, "kernel_sums")
+        function((-(-rows * 32 // THREADS), spans), (THREADS,), arguments)
+        return sums.sum(axis=0)
 
     def evaluate_halves(self, program, kinds, arguments, columns, scale, parts):
         """Kernel values of a tile times `scale`, in half-precision parts.

@@ -77,6 +77,7 @@ def test_compiles(case, dtype, architecture):
     others = (
         codegen.tile_source(program, dtype, kinds, grouped=True),
         codegen.product_source(program, dtype, kinds, 3),
+        codegen.row_sums_source(program, dtype, kinds, 3),
         "#define THREADS 256\n" + codegen.greedy_source(program, dtype),
     )
     for source in (*sources(case, dtype), *others):
