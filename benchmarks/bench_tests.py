@@ -179,7 +179,8 @@ def powers(repetitions):
     def gamma(shift, null, i):
         X = stats.gamma(5 + shift, scale=0.2).rvs(500, random_state=i)[:, None]
         test = KSDTest(stats.gamma(5, scale=0.2), aggregate=True, null=null)
-        return test.set_params(random_state=i).fit(X)
+        count = 300 if null == "parametric" else 1000
+        return test.set_params(random_state=i, n_resamples=count).fit(X)
 
     # Published with "wild" and with samples of the known density.
     for shift, wild in ((0.1, 0.17), (0.2, 0.43), (0.3, 0.75), (0.4, 0.915)):

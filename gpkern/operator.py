@@ -10,6 +10,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from . import _device
 from ._validation import check_precision, check_rows, is_extreme, working_dtype
+from .kernels.compose import OffDiagonal
 from .kernels.opaque import MatrixCallable, RowCallable
 from .kernels.program import Program
 from .kernels.resolve import as_kernel, from_name
@@ -63,6 +64,20 @@ class Views:
         matrix = self.matrix_
         kernel, program, opaque = _resolved(kernel, matrix.X.shape[1])
         return _wrap(matrix.with_formula(program, opaque), kernel, self.device)
+
+    def without_diagonal(self):
+        """Operator of K(X, X) with zeros on its diagonal.
+
+        Raises
+        ------
+        TypeError
+            For kernels without a formula.
+        """
+        matrix = self.matrix_
+        if matrix.program is None:
+            raise TypeError(f"{self.kernel} has no formula")
+        matrix = matrix.with_formula(matrix.program.without_diagonal)
+        return _wrap(matrix, OffDiagonal(self.kernel), self.device)
 
     def with_precision(self, precision):
         """Operator of the same rows in another `precision`; prepared data is shared.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import OffDiagonal
+from .._forms import quadratic_forms
 from ..operator import make_operator
 from .low_rank import pivoted_cholesky
 
@@ -107,8 +107,7 @@ class PairSums:
         if n >= LEAST_ROWS and b >= LEAST_VECTORS:
             L = pivoted_cholesky(operator, int(n * RANK_SHARE), self.rest)
         if L is None:
-            kernel, own = self._apart(operator)
-            operator = operator.with_kernel(kernel)
+            operator, own = _apart(operator)
             out = operator.with_precision(self.precision).quadratic_forms(R)
             if not np.isfinite(out).all():  # beyond float32
                 out = operator.quadratic_forms(R)
@@ -120,15 +119,6 @@ class PairSums:
             out += L[:, a:z] @ _part(R, a, z, np, np.float64)
         # The diagonal of the factor: what is left of K's is as small as the rest.
         return np.einsum("rb,rb->b", out, out) - _squares(R, own, np)
-
-    def _apart(self, operator):
-        """The kernel without its diagonal, which may be far larger than all the rest.
-
-        For functions without a formula, the kernel itself and its diagonal.
-        """
-        if operator.matrix_.program is None:
-            return operator.kernel, operator.diagonal()
-        return OffDiagonal(operator.kernel), None
 
     def _forms_by_products(self, R):
         """Of all kernels, on a GPU, in float32."""
@@ -142,15 +132,26 @@ class PairSums:
             precision=self.precision,
         )
         R = R if hasattr(R, "rows") else xp.asarray(R)
-        apart, owns = zip(*(self._apart(op) for op in self._operators), strict=True)
-        out = first.quadratic_forms(R, apart)
+        apart = [_apart(first.with_kernel(k)) for k in self.kernels]
+        out = quadratic_forms([op for op, _ in apart], R)
         spread = out.std(axis=1)
         if not bool(((spread > 0) & (spread < np.inf)).all()):  # beyond float32
-            out = self._operators[0].quadratic_forms(R, apart)
-        for k, own in enumerate(owns):
+            apart = [_apart(op) for op in self._operators]
+            out = quadratic_forms([op for op, _ in apart], R)
+        for k, (_, own) in enumerate(apart):
             if own is not None:
                 out[k] -= _squares(R, own, xp)
         return out
+
+
+def _apart(operator):
+    """The operator without its diagonal, which may be far larger than all the rest.
+
+    For functions without a formula, itself and its diagonal.
+    """
+    if operator.matrix_.program is None:
+        return operator, operator.diagonal()
+    return operator.without_diagonal(), None
 
 
 def _part(R, start, stop, xp, dtype):

@@ -12,7 +12,7 @@ LEAST_ROWS = 64
 # Columns of R that are worked on together, at least.
 LEAST_COLUMNS = 64
 # Rows from which the size of kernel values is told.
-SCALE_ROWS = 32
+SCALE_ROWS = 8
 
 
 def quadratic_forms(matrix, R):

@@ -107,6 +107,15 @@ class Program:
         return Program(*(ex.substitute(e, swap) for e in exprs))
 
     @cached_property
+    def without_diagonal(self):
+        """Program of the kernel that is 0 between a sample and itself."""
+        out = Program(self.expr, ex.literal(0.0))
+        # What follows from the other values alone is the same.
+        for name in ("_lowered", "params", "key", "leaf_key", "is_symmetric"):
+            vars(out)[name] = getattr(self, name)
+        return out
+
+    @cached_property
     def is_symmetric(self):
         """Whether the two rows' own quantities may change places."""
         norms = [v for v in self.row_leaves if v.metric != "given_x"]

@@ -134,5 +134,6 @@ class NullDistributionDisplay:
         name = "" if self.name is None else f"{self.name}: "
         ax.set_title(f"{name}p = {self.pvalue:.2g}, {verdict} at {self.alpha:g}")
         ax.set_xlabel("statistic")
+        ax.locator_params(axis="x", nbins=6)
         ax.legend(frameon=False)
         return self

@@ -103,7 +103,7 @@ class PowerCurveDisplay:
         n_repetitions : int, default=100
             Samples of each parameter.
         random_state : int, RandomState or None, default=None
-            Of the seeds, those of the tests' own `random_state` included.
+            Of the seeds; the tests get others than `make`, for their `random_state`.
         parameter_name : str, default="parameter"
             For the axis.
         ax : matplotlib Axes, default=None
@@ -123,14 +123,14 @@ class PowerCurveDisplay:
         check_counts(n_repetitions=(n_repetitions, 1))
         parameters = _checked(parameters)
         rng = check_random_state(random_state)
-        seeds = rng.randint(2**31 - 1, size=(len(parameters), n_repetitions))
+        seeds = rng.randint(2**31 - 1, size=(len(parameters), n_repetitions, 2))
         rejections = {name: np.zeros(len(parameters), int) for name in tests}
         with _each_warning_once():
             for k, (parameter, own) in enumerate(zip(parameters, seeds, strict=True)):
-                for seed in own.tolist():
+                for seed, of_test in own.tolist():
                     args, kw = _arguments(make(parameter, seed))
                     for name, test in tests.items():
-                        rejections[name][k] += _rejects(test, seed, args, kw)
+                        rejections[name][k] += _rejects(test, of_test, args, kw)
         levels = {getattr(test, "alpha", None) for test in tests.values()}
         alpha = levels.pop() if len(levels) == 1 else None
         return cls(parameters, rejections, n_repetitions, alpha, parameter_name).plot(
