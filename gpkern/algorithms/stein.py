@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..kernels.stein import BaseSlope, SteinKernel
@@ -34,7 +36,8 @@ def score_scale(points, scores, xp):
     """Spread of the points over that of the scores, as `SteinKernel` wants it."""
     wide, high = (float(xp.asarray(a, np.float64).std()) for a in (points, scores))
     ratio = wide / high if high > 0 else 1.0
-    return ratio if 1e-100 < ratio < 1e100 else 1.0
+    # A power of two: kernels of samples that are alike are equal, and compiled once.
+    return 2.0 ** round(math.log2(ratio)) if 1e-100 < ratio < 1e100 else 1.0
 
 
 def statistics(sums, kind):

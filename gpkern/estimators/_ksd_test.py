@@ -187,7 +187,7 @@ class KSDTest(TestMixin, BaseEstimator):
         )
         self.length_scale_ = length_scales_of(self.kernels_)
         self.null_ = self._null_of(sample)
-        self._check_resamples(len(self.kernels_))
+        self._check_resamples()
         sums = stein_sums(points, given, self.kernels_, device)
         observed, replicates = self._replicates(sums, sample, rng, device)
         self._points, self._scores = kind.out(points), kind.out(given)

@@ -201,7 +201,7 @@ default=None
             self.kernels_ = self._kernels(X, rng)
             sums = PairSums(X, self.kernels_, device, REST, "high")
         self.length_scale_ = length_scales_of(self.kernels_)
-        self._check_resamples(max(1, len(self.kernels_)))
+        self._check_resamples())
         self._rows, self._first = kind.out(X), n
         return self._judge(*self._replicates(sums, n, len(X) - n, rng))
 

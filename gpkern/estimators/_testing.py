@@ -99,13 +99,13 @@ class TestMixin:
         check_is_fitted(self)
         return TestResult(self.statistic_, self.pvalue_, self.null_distribution_)
 
-    def _check_resamples(self, n_tests=1):
+    def _check_resamples(self):
         """A warning where no p-value can be as small as the level."""
-        needed = int(np.ceil(n_tests / self.alpha)) - 1
+        needed = int(np.ceil(1.0 / self.alpha)) - 1
         if self.n_resamples < needed:
             warnings.warn(
                 f"n_resamples={self.n_resamples} gives no p-value below "
-                f"{n_tests / (self.n_resamples + 1):.2g}, so that the test at "
+                f"{1.0 / (self.n_resamples + 1):.2g}, so that the test at "
                 f"alpha={self.alpha} never rejects: use at least {needed}",
                 UserWarning,
                 stacklevel=4,

@@ -27,6 +27,8 @@ _DISTANCES = ("sqeuclidean", "unit_sqdist")
 MOST_KEPT = 256
 _MADE: dict = {}
 _LOCK = threading.Lock()
+# Of each `Program.key`, whether the rows may change places.
+_SYMMETRIC: dict = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +123,11 @@ class Program:
         norms = [v for v in self.row_leaves if v.metric != "given_x"]
         if not norms:
             return True
+        if self.key not in _SYMMETRIC:
+            _SYMMETRIC[self.key] = self._changes_places(norms)
+        return _SYMMETRIC[self.key]
+
+    def _changes_places(self, norms):
         values = {v: 1.5 for v in self.pair_leaves + self.row_leaves}
         left = {v: 2.0 if v.metric == "norm_x" else 3.0 for v in norms}
         right = {v: 5.0 - w for v, w in left.items()}
