@@ -82,6 +82,17 @@ def witness(base, points, scores, V, device):
     return (total - operator.row_gradient()) / len(points)
 
 
+def own_parts(base, points, scores, device):
+    """The part of `coordinate_parts` that pairs of a row with itself have."""
+    xp, n = device.xp, len(points)
+    S = xp.asarray(scores, dtype=np.float64)
+    X = xp.asarray(points, dtype=np.float64)
+    first = make_operator(base, X, None, device, dtype=np.float64)
+    slope = first.with_kernel(BaseSlope(base, 1)).diagonal()
+    parts = first.diagonal()[:, None] * S * S - 2.0 * slope[:, None]
+    return parts.sum(axis=0) / n**2
+
+
 def coordinate_parts(base, points, scores, device):
     """What each column adds to the V-statistic, shape (d,), float64.
 

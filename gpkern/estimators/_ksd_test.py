@@ -23,8 +23,10 @@ from ._testing import (
     LEVEL,
     TestMixin,
     bases_of,
+    check_chains,
     length_scales_of,
     warn_if_dependent,
+    warn_if_slow,
 )
 
 NULLS = ("wild", "auto", "multinomial", "markov", "parametric")
@@ -35,8 +37,10 @@ class KSDTest(TestMixin, BaseEstimator):
     """Kernel Stein discrepancy test: does a sample come from a density?
 
     The density needs to be known by its score alone, the gradient of its logarithm, so
-    up to a constant. The null hypothesis is that it does; a small p-value speaks
-    against.
+    up to a constant. The null hypothesis is that the sample comes from the density; a
+    small p-value speaks against. What it cannot see are the shares of modes that are
+    far apart (see `PerturbedKSDTest`), and chains that have not mixed, whose draws tell
+    too little: look at R-hat too.
 
     Parameters
     ----------
@@ -50,36 +54,42 @@ class KSDTest(TestMixin, BaseEstimator):
         ``exp(-|x - y|^2 / (2 l^2))``, or any smooth kernel of the Euclidean distance.
     length_scale : float, "median", list of float or None, default=None
         The l of the kernel. None is the median distance of the sample for a kernel
-        given by name, a kernel object's own, and with `aggregate` ten scales by the
-        extent of the sample.
-    null : {"wild", "auto", "multinomial", "markov", "parametric"}, default="wild"
+        given by name, a kernel object's own, and with `aggregate` ten scales,
+        ``s / d * (D / s)^(i / 9)`` with s the spread of the d columns and D the largest
+        distance of 500 rows.
+    null : {"auto", "wild", "multinomial", "markov", "parametric"}, default="auto"
         Where the statistic's distribution under the null hypothesis comes from.
         "wild": random signs, for independent rows. "multinomial": rows drawn again,
-        for independent rows too. "markov": signs that flip the more rarely the longer
-        the autocorrelation time of the rows, for draws of Markov chains. "parametric":
-        samples of the target, to each of which it is fitted anew: for a target that
-        was fitted to X itself. "auto": "markov" where X has an axis of chains or
-        its rows visibly correlate, and "wild" otherwise.
+        for independent rows too, with about the same power. "markov": signs that flip
+        the more rarely the longer the autocorrelation time of the rows, for draws of
+        Markov chains. "parametric": samples of the target, to each of which it is
+        fitted anew: for a target that was fitted to X itself. It takes one fit for
+        each replicate. "auto": "markov" where X has an axis of chains or successive
+        rows correlate by more than 0.15, and "wild" otherwise.
     n_resamples : int, default=1000
-        Replicates of the statistic.
+        Replicates of the statistic. No p-value is below ``1 / (n_resamples + 1)``.
     statistic : {"u", "v"}, default="u"
-        Mean of the Stein kernel over pairs of different rows, or over all. "markov"
+        Mean of the Stein kernel over pairs of different rows, whose mean is 0 under the
+        null hypothesis, or over all pairs, which is a squared norm and never
+        negative. The p-value is the same where the multipliers are signs. "markov"
         always takes "v".
     alpha : float, default=0.05
         Level of the test: the share of rejections where the null hypothesis holds.
     aggregate : bool, default=False
         Combine tests with all kernels and length scales into one of the same level
-        (KSDAgg). No scale needs to be chosen, and few samples lose much by it.
+        (KSDAgg). No scale needs to be chosen, for little loss of power; it takes as
+        long as all of them.
     device : {None, "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data.
     random_state : int, RandomState or None, default=None
-        Of the replicates, and of rows for the median.
+        Seed of the replicates, and of the 1,000 rows that the median of a larger
+        sample is taken from.
 
     Attributes
     ----------
     statistic_ : float
-        Squared discrepancy. With `aggregate`, minus the logarithm of the smallest
-        p-value times the number of tests.
+        Squared discrepancy. With `aggregate`, ``-log(k p)``, where p is the smallest
+        p-value of k tests.
     pvalue_ : float
         Share of replicates that are at least as large, the observed one counted.
     rejected_ : bool
@@ -90,6 +100,8 @@ class KSDTest(TestMixin, BaseEstimator):
         These, like a result of `scipy.stats`.
     kernels_ : list of Kernel
         The bases, with their length scales.
+    best_ : int
+        Which of them has the smallest p-value.
     length_scale_ : float or list of float
     per_kernel_ : dict of ndarray
         "statistic", "pvalue" and "weight" of each base by itself.
@@ -98,6 +110,22 @@ class KSDTest(TestMixin, BaseEstimator):
     autocorrelation_time_ : float
         Of "markov": the longest of the columns, in draws.
     n_features_in_ : int
+
+    See Also
+    --------
+    PerturbedKSDTest : Sees the shares of modes that are far apart.
+    NystromKSDTest, FSSDTest, LinearKSDTest : For many rows, in linear time.
+    MMDTest : Compares two samples.
+
+    Notes
+    -----
+    Time grows with ``n^2 n_resamples``: on two cores 5,000 rows take about half a
+    second and 20,000 rows some ten, for each kernel; smooth kernels in one or two
+    columns take far less.
+
+    Where a density does not fall to 0 at an edge of its support, as the exponential
+    and the uniform one do not, its own samples are rejected: move to coordinates
+    without edges first.
 
     References
     ----------
@@ -133,7 +161,7 @@ class KSDTest(TestMixin, BaseEstimator):
         *,
         kernel="imq",
         length_scale=None,
-        null="wild",
+        null="auto",
         n_resamples=1000,
         statistic="u",
         alpha=0.05,
@@ -159,8 +187,9 @@ class KSDTest(TestMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n, n_features) or (chain, draw, n_features)
-            Also an xarray Dataset, or ArviZ's InferenceData or DataTree, whose stored
-            gradients are the scores where there is no target.
+            The sample; one of a single column is ``x[:, None]``. Also an xarray
+            Dataset, or ArviZ's InferenceData or DataTree, whose stored gradients are
+            the scores where there is no target.
         y : Ignored
         scores : array-like of the shape of X, str or list of str, default=None
             Gradients of the log density at X, in the place of a target; names are
@@ -194,26 +223,28 @@ class KSDTest(TestMixin, BaseEstimator):
         return self._judge(observed, replicates)
 
     def score_samples(self, X=None, scores=None):
-        """How much each row adds to the discrepancy from the fitted sample.
+        """How much each row adds to the discrepancy: large values are bad.
 
         Parameters
         ----------
         X : array-like of shape (n_queries, n_features), default=None
-            None: the sample itself, of which the mean is the V-statistic.
+            None: the sample itself, one chain after another, of which the mean is the
+            V-statistic.
         scores : array-like of the shape of X, default=None
             Where there is no target.
 
         Returns
         -------
         array of shape (n_queries,), float64
-            Means of the Stein kernel with the rows of the sample, over all kernels.
+            Means of the Stein kernel with the rows of the sample; of the kernel with
+            the smallest p-value where there are several.
         """
         device, points, given, kind = self._fitted(X)
-        sums = stein_sums(points, given, self.kernels_, device)
+        sums = stein_sums(points, given, [self.kernels_[self.best_]], device)
         if X is None:
-            return kind.out(sums.row_sums.mean(axis=0) / len(points))
+            return kind.out(sums.row_sums[0] / len(points))
         rows = scored_rows(self, X, scores, device)
-        return kind.out(sums.means_at(rows).mean(axis=0))
+        return kind.out(sums.means_at(rows)[0])
 
     def witness_function(self, V):
         """Where the sample has too little or too much: the Stein witness.
@@ -225,25 +256,48 @@ class KSDTest(TestMixin, BaseEstimator):
         Returns
         -------
         array of shape (n_queries, n_features), float64
-            ``mean_i s_i k(x_i, v) + grad k(x_i, v)``: the field along which the sample
-            would have to move, of the first kernel where there are several.
+            ``mean_i s_i k(x_i, v) + grad_{x_i} k(x_i, v)``: the field along which the
+            sample would have to move; of the kernel with the smallest p-value where
+            there are several.
         """
         device, points, given, kind = self._fitted(V)
         V = device.put(check_predict_X(self, V, sparse_ok=False))
-        return kind.out(stein.witness(self.kernels_[0], points, given, V, device))
+        return kind.out(
+            stein.witness(self.kernels_[self.best_], points, given, V, device)
+        )
 
     def coordinate_contributions(self):
-        """What each column adds to the squared discrepancy (V-statistic).
+        """What each column adds to the squared discrepancy.
 
         Returns
         -------
         ndarray of shape (n_features,), float64
-            Not negative; of the first kernel where there are several.
+            Not negative; their sum is the V-statistic, of the kernel with the
+            smallest p-value where there are several. `expected_contributions` tells
+            what they would be without any discrepancy.
         """
         device, points, given, _ = self._fitted(None)
-        return device.get(
-            stein.coordinate_parts(self.kernels_[0], points, given, device)
-        )
+        base = self.kernels_[self.best_]
+        return device.get(stein.coordinate_parts(base, points, given, device))
+
+    def expected_contributions(self):
+        """About what `coordinate_contributions` are where the null hypothesis holds.
+
+        Returns
+        -------
+        ndarray of shape (n_features,), float64
+            Those of each row with itself, times how much larger the replicates are on
+            the average, as those of chains that correlate are.
+        """
+        device, points, given, _ = self._fitted(None)
+        base, n = self.kernels_[self.best_], len(points)
+        own = device.get(stein.own_parts(base, points, given, device))
+        if len(self.kernels_) > 1:
+            return own
+        mean = float(np.mean(self.null_distribution_))
+        if self.statistic == "u" and self.null_ != "markov":
+            mean = mean * (n - 1.0) / n + own.sum()
+        return own * max(mean / own.sum(), 0.0)
 
     # ------------------------------------------------------------------ inside
 
@@ -273,9 +327,11 @@ class KSDTest(TestMixin, BaseEstimator):
             return observed, np.stack(replicates, axis=1)
         if self.null_ == "markov":
             m = sample.n_chains
+            check_chains(device.get(sums.rows[:, : sums.rows.shape[1] // 2]), m)
             both = device.get(sums.rows).reshape(m, n // m, -1)
             probability, time = resampling.flip_probability(both)
             self.autocorrelation_time_ = time
+            warn_if_slow(time, n // m)
             R = resampling.markov(m, n // m, probability, count, rng)
         else:
             R = getattr(resampling, self.null_)(n, count, rng)

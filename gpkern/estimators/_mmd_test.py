@@ -54,7 +54,7 @@ class MMDTest(TestMixin, BaseEstimator):
     """Kernel two-sample test by the maximum mean discrepancy.
 
     The null hypothesis is that two samples come from the same distribution; a small
-    p-value speaks against it.
+    p-value speaks against it. Time grows with ``(n + m)^2 n_resamples``.
 
     Parameters
     ----------
@@ -83,13 +83,14 @@ default=None
     device : {None, "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the data.
     random_state : int, RandomState or None, default=None
-        Of the replicates, and of rows for the median.
+        Seed of the replicates, and of the 1,000 rows that the median of larger samples
+        is taken from.
 
     Attributes
     ----------
     statistic_ : float
-        Squared discrepancy. With `aggregate`, minus the logarithm of the smallest
-        p-value times the number of tests.
+        Squared discrepancy. With `aggregate`, ``-log(k p)``, where p is the smallest
+        p-value of k tests.
     pvalue_ : float
         Share of replicates that are at least as large, the observed one counted.
     rejected_ : bool
@@ -103,7 +104,15 @@ default=None
     length_scale_ : float or list of float
     per_kernel_ : dict of ndarray
         "statistic", "pvalue" and "weight" of each kernel by itself.
+    classes_ : ndarray of shape (2,)
+        The labels of the first and the second sample, where y was labels.
+    best_ : int
+        Which of the kernels has the smallest p-value.
     n_features_in_ : int
+
+    See Also
+    --------
+    KSDTest : Compares a sample with a density.
 
     References
     ----------
@@ -174,7 +183,8 @@ default=None
             The first sample; or the rows of both; or, for "precomputed", their Gram
             matrix.
         y : array-like of shape (m, n_features) or (n,)
-            The second sample; or labels of two values, one for each row of X.
+            The second sample; or labels of two values, one for each row of X: the
+            rows of the smaller value are the first sample.
 
         Returns
         -------
@@ -201,7 +211,7 @@ default=None
             self.kernels_ = self._kernels(X, rng)
             sums = PairSums(X, self.kernels_, device, REST, "high")
         self.length_scale_ = length_scales_of(self.kernels_)
-        self._check_resamples())
+        self._check_resamples()
         self._rows, self._first = kind.out(X), n
         return self._judge(*self._replicates(sums, n, len(X) - n, rng))
 
@@ -215,7 +225,8 @@ default=None
         Returns
         -------
         array of shape (n_queries,), float64
-            Difference of the kernel means, of the first kernel where there are several.
+            Difference of the kernel means, of the kernel with the smallest p-value
+            where there are several.
         """
         check_is_fitted(self)
         if not self.kernels_:
@@ -225,7 +236,9 @@ default=None
         device = choose_device(self.device, V, rows, predicting=True)
         n, size = self._first, len(rows)
         weights = np.r_[np.full(n, 1.0 / n), np.full(size - n, -1.0 / (size - n))]
-        operator = make_operator(self.kernels_[0], V, rows, device, dtype=np.float64)
+        operator = make_operator(
+            self.kernels_[self.best_], V, rows, device, dtype=np.float64
+        )
         return kind.out(operator.row_sum(device.put(weights)))
 
     def __sklearn_tags__(self):
@@ -251,6 +264,10 @@ default=None
             )
         X = check_fit_X(self, X, sparse_ok=False)
         if self._is_given:
+            if self.aggregate:
+                raise ValueError(
+                    "aggregate=True combines kernels: of a Gram matrix there is one"
+                )
             _check_gram(X)
         y = to_numpy_or_cupy(y)
         y = y if is_cupy(y) else np.asarray(y)
@@ -277,6 +294,7 @@ default=None
         if len(values) != 2:
             found = "1 class" if len(values) == 1 else f"{len(values)} classes"
             raise ValueError(f"y has labels of {found}. {SECOND}")
+        self.classes_ = values
         n = int((which == 0).sum())
         _check_sizes(n, len(y) - n)
         return X, n, np.argsort(which, kind="stable")

@@ -20,6 +20,8 @@ BASES = {"imq": InverseMultiquadric, "rbf": RBF}
 N_SCALES, LARGEST_ROWS = 10, 500
 # Rows, and a correlation of successive ones, from which tests of independent ones warn.
 LEAST_ROWS, VISIBLE = 50, 0.15
+# Autocorrelation times that a chain must have for its test to be worth anything.
+FEWEST_TIMES = 20
 
 LEVEL = {
     "alpha": [Interval(Real, 0, 1, closed="neither")],
@@ -47,8 +49,9 @@ class TestResult:
     ----------
     statistic : float
     pvalue : float
-    null_distribution : ndarray of shape (n_resamples,)
-        The statistic's replicates under the null hypothesis.
+    null_distribution : ndarray of shape (n_resamples,) or distribution
+        The statistic's replicates under the null hypothesis, or, of a
+        `LinearKSDTest`, its limit.
     """
 
     __test__ = False  # no test of pytest's
@@ -59,6 +62,14 @@ class TestResult:
 
     def __iter__(self):
         return iter((self.statistic, self.pvalue))
+
+    def __repr__(self):
+        null = self.null_distribution
+        shown = f"<{len(null)} replicates>" if isinstance(null, np.ndarray) else null
+        return (
+            f"TestResult(statistic={self.statistic:.6g}, pvalue={self.pvalue:.4g}, "
+            f"null_distribution={shown})"
+        )
 
 
 class TestMixin:
@@ -88,6 +99,7 @@ class TestMixin:
         else:
             statistic, null, own = resampling.combined(observed, replicates, weights)
             self._conclude(statistic, resampling.p_value(statistic, null), null)
+        self.best_ = int(np.argmin(own))
         self.per_kernel_ = {"statistic": observed, "pvalue": own, "weight": weights}
         return self
 
@@ -233,6 +245,44 @@ def correlation_of_rows(points):
     moves = scale > 0
     rho = float((lag[moves] / scale[moves]).max()) if bool(moves.any()) else 0.0
     return rho if rho > max(VISIBLE, 5.0 / np.sqrt(n)) else None
+
+
+def check_chains(points, n_chains):
+    """Warn of axes that look swapped, and of chains that never moved.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_chains * n_draws, d)
+    n_chains : int
+    """
+    chains = points.reshape(n_chains, -1, points.shape[1])
+    if n_chains > chains.shape[1]:
+        warnings.warn(
+            f"X has {n_chains} chains of {chains.shape[1]} draws: its axes must be "
+            "(chain, draw, n_features)",
+            UserWarning,
+            stacklevel=5,
+        )
+    still = (chains == chains[:, :1]).all(axis=(1, 2))
+    if chains.shape[1] > 1 and still.any():
+        warnings.warn(
+            f"{int(still.sum())} of {n_chains} chains never moved, the first of them "
+            f"chain {int(still.argmax())}",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def warn_if_slow(time, n_draws):
+    """Warn of chains that are too short for their autocorrelation, or do not mix."""
+    if time > n_draws / FEWEST_TIMES:
+        warnings.warn(
+            f"the autocorrelation time is {time:.0f} of {n_draws} draws: the chains "
+            "are too short, or have not mixed, and the test has little or no power "
+            "(look at R-hat); a large p-value says nothing",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def warn_if_dependent(points, remedy):

@@ -355,7 +355,7 @@ def test_levels_and_power_of_chains(rho):
 def test_independent_nulls_warn_of_chains():
     X = chain(0.9, 500, np.random.default_rng(0))
     with pytest.warns(UserWarning, match="null='markov'"):
-        KSDTest(standard_normal).fit(X)
+        KSDTest(standard_normal, null="wild").fit(X)
     assert KSDTest(standard_normal, null="auto").fit(X).null_ == "markov"
 
 
@@ -488,3 +488,43 @@ def test_arviz_data_with_gradients():
     assert found.statistic_ == plain.statistic_ and found.pvalue_ == plain.pvalue_
     by_target = KSDTest(standard_normal, null="auto", random_state=0).fit(data)
     assert by_target.statistic_ == plain.statistic_
+
+
+def test_chains_that_tell_nothing_warn():
+    X = rows(4 * 300, 2).reshape(4, 300, 2)
+    stuck = X.copy()
+    stuck[3] = 5.0 + 0.3 * X[3]
+    with pytest.warns(UserWarning, match="R-hat"):
+        KSDTest(standard_normal).fit(stuck)
+    stuck[3] = X[3, 0]
+    with pytest.warns(UserWarning, match="never moved"):
+        KSDTest(standard_normal).fit(stuck)
+    with pytest.warns(UserWarning, match="axes"):
+        KSDTest(standard_normal).fit(X.swapaxes(0, 1))
+    with pytest.warns(UserWarning, match="null='markov'"):
+        KSDTest(standard_normal, null="wild").fit(np.sort(X, axis=1))
+
+
+def test_expected_contributions():
+    X = rows(2000, 2)
+    X[:, 1] += 0.4
+    found = KSDTest(standard_normal, n_resamples=200, random_state=0).fit(X)
+    parts, expected = found.coordinate_contributions(), found.expected_contributions()
+    assert parts[0] == pytest.approx(expected[0], rel=1.0)
+    assert parts[1] > 20 * expected[1]
+    slow = chain(0.9, 2000, np.random.default_rng(2))
+    found = KSDTest(standard_normal, random_state=0).fit(slow)
+    assert found.null_ == "markov"
+    assert found.coordinate_contributions()[0] < 10 * found.expected_contributions()[0]
+    alone = KSDTest(standard_normal, random_state=0).fit(rows(2000, 1))
+    assert found.expected_contributions()[0] > 4 * alone.expected_contributions()[0]
+
+
+def test_the_best_kernel_explains():
+    X = rows(200, 2, shift=0.2)
+    many = KSDTest(standard_normal, aggregate=True, random_state=0).fit(X)
+    assert many.best_ == many.per_kernel_["pvalue"].argmin()
+    one = KSDTest(standard_normal, kernel=many.kernels_[many.best_]).fit(X)
+    assert_allclose(many.score_samples(), one.score_samples())
+    assert_allclose(many.witness_function(X[:3]), one.witness_function(X[:3]))
+    assert repr(many.result_).endswith("null_distribution=<1000 replicates>)")
