@@ -20,20 +20,27 @@ class Target:
     """A density known up to a constant.
 
     What a Stein discrepancy needs is the score, the gradient of the log density, from
-    which the constant drops out. Subclasses write `_score`, and what else they can
-    give: `_log_density`, `_sample`, `refit`, with the attributes that say so. They are
-    passed checked rows.
+    which the constant drops out. Subclasses write
+
+    - ``_score(self, X)``, which returns an array of the shape of X;
+
+    and, where they can,
+
+    - ``_log_density(self, X)``, which returns one number a row;
+    - ``_sample(self, n, rng)``, which returns n rows, with ``rng`` a
+      `numpy.random.RandomState`;
+    - ``refit(self, X)``, which returns another target, fitted to rows.
+
+    X is a checked float64 array of shape (n, d), of NumPy or CuPy. There is no
+    ``__init__`` that a subclass would have to call.
 
     Attributes
     ----------
     n_features : int or None
         Columns that rows must have; None for any.
-    has_log_density : bool
-        Whether there is `log_density`.
-    can_sample : bool
-        Whether there is `sample`.
-    can_refit : bool
-        Whether there is `refit`.
+    has_log_density, can_sample, can_refit : bool
+        Whether there are `log_density`, `sample` and `refit`; set for a subclass that
+        writes them.
     has_edge : bool
         Whether the density does not fall to 0 at an edge of its support. There Stein's
         identity fails: the discrepancy of the density to itself is not 0.
@@ -43,8 +50,6 @@ class Target:
     >>> import numpy as np
     >>> from gpkern.targets import Target
     >>> class Quartic(Target):
-    ...     has_log_density = True
-    ...
     ...     def _score(self, X):
     ...         return -(X**3)
     ...
@@ -60,6 +65,21 @@ class Target:
     _precision = np.float64
     # Whether float32 rows are passed to `_score` as they are.
     _keeps_float32 = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        written = {
+            "has_log_density": "_log_density",
+            "can_sample": "_sample",
+            "can_refit": "refit",
+        }
+        for flag, method in written.items():
+            if method in vars(cls) and flag not in vars(cls):
+                setattr(cls, flag, True)
+
+    def __repr__(self):
+        columns = "" if self.n_features is None else f"n_features={self.n_features}"
+        return f"{type(self).__name__}({columns})"
 
     def score(self, X):
         """Gradient of the log density.
@@ -155,7 +175,10 @@ class Target:
         )
 
     def _score(self, X):
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} has no `_score`, which returns an array of the "
+            "shape of X: write it, or pass a log density as gpkern.targets.LogDensity(f)"
+        )
 
     def _log_density(self, X):
         raise NotImplementedError

@@ -117,7 +117,8 @@ def _check_is_density(estimator, name):
         isinstance(estimator, BaseEstimator)
         and estimator.__sklearn_tags__().estimator_type == "outlier_detector"
     )
-    if outlier or kind == "BernoulliRBM":
+    test = hasattr(estimator, "null_distribution_")
+    if outlier or test or kind == "BernoulliRBM":
         raise TypeError(f"{name}={kind}: {what}; use a KernelDensity or a mixture")
     if not hasattr(estimator, "score_samples"):
         raise TypeError(

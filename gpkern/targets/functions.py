@@ -136,7 +136,8 @@ def check_score(target, X, *, rtol=1e-3):
     X : array-like of shape (n, d)
         Rows to look at; a few where the density is large will do.
     rtol : float, default=1e-3
-        What is allowed. Errors of the differences, by an estimate, are allowed too.
+        What is allowed. An estimate of the differences' own error is taken off:
+        of a right score next to nothing is left.
 
     Returns
     -------

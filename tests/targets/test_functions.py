@@ -274,3 +274,32 @@ def test_no_function(make):
         make(np.zeros(3))
     with pytest.raises(ValueError, match="n_features=0 must be a positive integer"):
         make(bent, n_features=0)
+
+
+def test_subclasses_need_no_flags():
+    class Known(Target):
+        def _score(self, X):
+            return -X
+
+        def _sample(self, n, rng):
+            return rng.normal(size=(n, 2))
+
+    assert Known.can_sample and not Known.has_log_density and not Known.can_refit
+    assert Known().sample(3, 0).shape == (3, 2)
+    assert repr(Known()) == "Known()"
+
+    class Unfinished(Target):
+        def _log_density(self, X):
+            return -(X**2).sum(axis=1)
+
+    assert Unfinished.has_log_density
+    with pytest.raises(NotImplementedError, match="LogDensity"):
+        Unfinished().score(np.ones((2, 1)))
+
+
+def test_a_fitted_test_is_no_density():
+    from gpkern import KSDTest
+
+    fitted = KSDTest(lambda X: -X).fit(np.random.default_rng(0).normal(size=(50, 1)))
+    with pytest.raises(TypeError, match="KSDTest"):
+        as_target(fitted)
