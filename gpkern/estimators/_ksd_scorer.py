@@ -29,10 +29,11 @@ def ksd_scorer(
     """A scorer for scikit-learn's searches: minus the squared Stein discrepancy.
 
     With it `~sklearn.model_selection.GridSearchCV` chooses, say, the step size of a
-    sampler that is wrapped as an estimator: one whose `fit`, whatever its X, keeps draws
-    of shape (n, d) or (chain, draw, d) in ``draws_``. The rows that the search passes to
-    the scorer are not looked at, so any X of a few rows will do. The length scale is fixed: one that depends
-    on the draws would favour those to whose errors the kernel is blind.
+    sampler that is wrapped as an estimator: one whose `fit`, whatever its X, keeps
+    draws of shape (n, d) or (chain, draw, d) in ``draws_``. The rows that a search
+    passes to the scorer are not looked at, so any X of a few rows will do. The length
+    scale is fixed: one that depends on the draws would favour those to whose errors
+    the kernel is blind.
 
     Parameters
     ----------

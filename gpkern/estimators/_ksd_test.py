@@ -286,18 +286,15 @@ class KSDTest(TestMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_features,), float64
-            Those of each row with itself, times how much larger the replicates are on
-            the average, as those of chains that correlate are.
+            The parts of pairs of a row with itself: others have mean 0. Of chains, in
+            which they have not, times how much larger the replicates are on average.
         """
         device, points, given, _ = self._fitted(None)
-        base, n = self.kernels_[self.best_], len(points)
+        base = self.kernels_[self.best_]
         own = device.get(stein.own_parts(base, points, given, device))
-        if len(self.kernels_) > 1:
+        if self.null_ != "markov" or len(self.kernels_) > 1:
             return own
-        mean = float(np.mean(self.null_distribution_))
-        if self.statistic == "u" and self.null_ != "markov":
-            mean = mean * (n - 1.0) / n + own.sum()
-        return own * max(mean / own.sum(), 0.0)
+        return own * max(float(np.mean(self.null_distribution_)) / own.sum(), 0.0)
 
     # ------------------------------------------------------------------ inside
 

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
+from threadpoolctl import threadpool_limits
 
 from ..algorithms.stein import stein_rows
 from ..targets import as_target
-from ._chains import MISSING, check_gradients, is_tree, read_draws, scores_of
+from ._chains import as_rows, check_gradients, is_tree, read_draws, scores_of
 from ._door import ArrayKind, check_fit_X, check_predict_X, to_numpy_or_cupy
 from ._testing import check_sample, correlation_of_rows
 
 TARGET = [object]
+# Rows from which a fit is worth threads.
+MANY_ROWS = 20_000
 EDGE = (
     "the density of the target does not fall to 0 at an edge of its support, where "
     "Stein's identity fails: samples of the target itself may be rejected. Move to "
@@ -62,8 +65,11 @@ class SteinSample:
         points, scores : ndarray of shape (n, d)
         """
         for _ in range(count):
-            X = self.target.sample(n, rng)
-            fitted = self.target.refit(X) if self.target.can_refit else self.target
+            X, fitted = self.target.sample(n, rng), self.target
+            if fitted.can_refit:
+                # Threads that wait for each other take far longer than small fits.
+                with threadpool_limits(1 if n < MANY_ROWS else None):
+                    fitted = fitted.refit(X)
             yield X, fitted.score(X)
 
 
@@ -113,8 +119,12 @@ def _check_refits(given, target):
 def scored_rows(estimator, X, scores, device):
     """Rows of a Stein kernel at queries, on a device."""
     if estimator.target is None and scores is None:
-        raise ValueError(MISSING)
-    points = check_predict_X(estimator, X, sparse_ok=False)
+        raise ValueError(
+            "there is no target: pass scores, the gradients of the log density at X"
+        )
+    points = check_predict_X(estimator, as_rows(X, "X")[0], sparse_ok=False)
+    if scores is not None:
+        scores = as_rows(scores, "scores")[0]
     if scores is None:
         target = as_target(estimator.target)
         scores = target.score(to_numpy_or_cupy(points))

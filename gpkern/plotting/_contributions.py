@@ -5,24 +5,23 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-from ..algorithms.stein import coordinate_parts
 from ._density_modes import check_counts
 
 
 class ContributionDisplay:
     """What each column adds to the squared discrepancy of a sample from a density.
 
-    A mark in each bar shows what independent draws of the density itself would have: of
-    so few rows none has a discrepancy of 0, and columns with large scores have much.
-    Bars far longer than that tell where the sample is wrong; draws of a chain that
-    correlate have somewhat longer ones too. It is best made by `from_estimator`.
+    A mark in each bar shows about what a sample of the density itself would have (see
+    `KSDTest.expected_contributions`): of so few rows none has a discrepancy of 0, and
+    columns with large scores have much. Bars far longer than that tell where the sample
+    is wrong. It is best made by `from_estimator`.
 
     Parameters
     ----------
     contributions : ndarray of shape (d,)
     feature_names : list of str
     expected : ndarray of shape (d,), default=None
-        Of independent draws of the density; None draws no marks.
+        Of samples of the density; None draws no marks.
 
     Attributes
     ----------
@@ -79,7 +78,8 @@ class ContributionDisplay:
         check_counts(max_features=(max_features, 1))
         contributions = test.coordinate_contributions()
         names = names_of(test, feature_names, len(contributions))
-        return cls(contributions, names, _expected(test)).plot(
+        expected = test.expected_contributions()
+        return cls(contributions, names, expected).plot(
             ax=ax, max_features=max_features, **kwargs
         )
 
@@ -113,7 +113,7 @@ class ContributionDisplay:
         if self.expected is not None:
             marks = self.expected[most]
             look = {"color": "black", "linewidth": 2, "zorder": 3}
-            label = "expected of independent draws"
+            label = "expected without a discrepancy"
             ax.vlines(marks, at - 0.4, at + 0.4, label=label, **look)
             ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
         ax.set_yticks(at, [self.feature_names[i] for i in most])
@@ -135,18 +135,3 @@ def names_of(test, given, d):
     if len(names) != d:
         raise ValueError(f"feature_names has {len(names)} names for {d} columns")
     return names
-
-
-def _expected(test):
-    """Mean contributions to the V-statistic of independent rows: pairs of a row with
-    itself.
-
-    Such a pair adds ``phi(0) s_k^2 - 2 phi'(0)``; others have mean 0.
-    """
-    device, points, scores, _ = test._fitted(None)
-    xp, base = device.xp, test.kernels_[0]
-    one = xp.zeros((1, points.shape[1]))
-    slope = device.get(coordinate_parts(base, one, one, device))
-    value = device.get(coordinate_parts(base, one, one + 1.0, device)) - slope
-    squares = device.get((xp.asarray(scores, dtype=np.float64) ** 2).mean(axis=0))
-    return (value * squares + slope) / len(points)

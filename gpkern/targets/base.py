@@ -177,7 +177,7 @@ class Target:
     def _score(self, X):
         raise NotImplementedError(
             f"{type(self).__name__} has no `_score`, which returns an array of the "
-            "shape of X: write it, or pass a log density as gpkern.targets.LogDensity(f)"
+            "shape of X: write it, or pass gpkern.targets.LogDensity(log_density)"
         )
 
     def _log_density(self, X):
