@@ -10,6 +10,8 @@ STRETCH = 32
 FASTER = 4.0
 # Rows from which the norm of K is estimated.
 NORM_ROWS = 32
+# Bytes that a factor may take.
+MOST_BYTES = 1 << 27
 # Of k(x, x): what is left on the diagonal below which it is rounding.
 ROUNDING = 1e-13
 
@@ -24,7 +26,8 @@ def pivoted_cholesky(operator, most, tolerance):
     most : int
         Rank from which a factor is of no use.
     tolerance : float
-        Trace of the rest that is allowed, as a share of the Frobenius norm of K.
+        Trace of the rest that is allowed, as a share of the norm of K, centred and
+        without its diagonal.
 
     Returns
     -------
@@ -38,16 +41,20 @@ def pivoted_cholesky(operator, most, tolerance):
     """
     left = operator.diagonal().astype(np.float64)
     n, least = len(left), ROUNDING * float(left.max(initial=0.0))
-    if not np.isfinite(left).all():
+    if not (np.isfinite(left) & (left >= 0.0)).all():
         return None
-    L, goal = np.empty((min(most, n), n)), tolerance * _norm(operator)
+    most = min(most, n, max(1, MOST_BYTES // (8 * n)))
+    norm = _norm(operator, left)
+    if norm is None:
+        return None
+    L, goal = np.empty((most, n)), tolerance * norm
     before = float(left.sum())
     for rank in range(len(L)):
         rest = float(np.maximum(left, 0.0).sum())
         if rest <= goal:
             return L[:rank]
         if rank % STRETCH == STRETCH - 1:
-            if rest >= before:
+            if rest >= before or goal <= 0.0:
                 return None
             more = STRETCH * np.log(rest / goal) / np.log(before / rest)
             if rank + more > FASTER * len(L):
@@ -67,10 +74,21 @@ def pivoted_cholesky(operator, most, tolerance):
     return None
 
 
-def _norm(operator):
-    """Frobenius norm of K, estimated from some of its rows."""
+def _norm(operator, diagonal):
+    """Norm of K off its diagonal and centred, from some of its rows; None where these
+    show that K is not positive semi-definite.
+
+    The centred part is what sums over two groups of rows see, and may be far smaller
+    than K. The median row stands for all: a few with huge values would let the rest go.
+    """
     n = operator.shape[0]
     some = np.unique(np.linspace(0, n - 1, NORM_ROWS).astype(int))
-    rows = (operator.rows(int(i)).astype(np.float64) for i in some)
-    squares = [float(row @ row) for row in rows]
-    return float(np.sqrt(n * np.mean(squares)))
+    K = np.stack([operator.rows(int(i)).astype(np.float64) for i in some])
+    bound = np.sqrt(np.outer(diagonal[some], diagonal))
+    if not (abs(K) <= bound * (1.0 + 1e-6)).all():
+        return None
+    own = np.arange(len(some)), some
+    K[own] = 0.0
+    K = K - K.mean(axis=1, keepdims=True) - K.mean(axis=0) + K.mean()
+    K[own] = 0.0
+    return float(np.sqrt(n * np.median((K * K).sum(axis=1))))

@@ -35,9 +35,14 @@ def stein_rows(points, scores, xp):
 def score_scale(points, scores, xp):
     """Spread of the points over that of the scores, as `SteinKernel` wants it."""
     wide, high = (float(xp.asarray(a, np.float64).std()) for a in (points, scores))
-    ratio = wide / high if high > 0 else 1.0
+    ratio = wide / high if high > 0 and wide > 0 else 1.0
     # A power of two: kernels of samples that are alike are equal, and compiled once.
-    return 2.0 ** round(math.log2(ratio)) if 1e-100 < ratio < 1e100 else 1.0
+    if not 1e-100 < ratio < 1e100:
+        raise ValueError(
+            f"X spreads over {wide:.2g} and its scores over {high:.2g}: such units "
+            "leave no digits; rescale X"
+        )
+    return 2.0 ** round(math.log2(ratio))
 
 
 def statistics(sums, kind):

@@ -19,7 +19,7 @@ KEPT = ("draws_", "samples_")
 def ksd_scorer(
     target,
     kernel="imq",
-    length_scale=1.0,
+    length_scale=None,
     *,
     draws=None,
     n_samples=1000,
@@ -40,8 +40,9 @@ def ksd_scorer(
     target : object
         What the draws should be of; see `KSDTest`.
     kernel : {"imq", "rbf"} or Kernel, default="imq"
-    length_scale : float, default=1.0
-        Of the kernel, in the units of the draws.
+    length_scale : float, default=None
+        Of the kernel, in the units of the draws. None is 1 for a kernel given by name,
+        and a kernel object's own.
     draws : str, callable or None, default=None
         Where an estimator has its draws: an attribute, a method that takes a number of
         draws, or a function ``draws(estimator, X)``. None: ``draws_`` or ``samples_``,
@@ -81,7 +82,9 @@ def ksd_scorer(
     True
     """
     number = isinstance(length_scale, Real) and not isinstance(length_scale, bool)
-    if not (number and 0 < length_scale < np.inf):
+    if length_scale is None and isinstance(kernel, str):
+        length_scale = 1.0
+    elif length_scale is not None and not (number and 0 < length_scale < np.inf):
         raise ValueError(
             f"length_scale={length_scale!r} must be a number above 0: a scorer that "
             "chose it for each sample would compare different discrepancies"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
@@ -124,8 +126,10 @@ class KSDTest(TestMixin, BaseEstimator):
     columns take far less.
 
     Where a density does not fall to 0 at an edge of its support, as the exponential
-    and the uniform one do not, its own samples are rejected: move to coordinates
-    without edges first.
+    and the uniform one do not, or no faster than in proportion to the distance, as
+    gamma densities of shape 2 and less, its own samples are rejected too often: move to
+    coordinates without edges first. So they are where scores differ by many orders of
+    magnitude, as those of a wide log-normal density.
 
     References
     ----------
@@ -302,7 +306,16 @@ class KSDTest(TestMixin, BaseEstimator):
         """The null distribution in use; warns where it does not fit the rows."""
         if self.null not in ("wild", "multinomial", "auto"):
             return self.null
-        if self.null == "auto" and (sample.has_chains or sample.looks_dependent):
+        if self.null == "auto" and sample.has_chains:
+            return "markov"
+        if self.null == "auto" and sample.looks_dependent:
+            warnings.warn(
+                "successive rows of X correlate: they are taken as draws of a chain "
+                "(null='markov'); shuffle rows that are sorted but independent, or use "
+                "null='wild'",
+                UserWarning,
+                stacklevel=4,
+            )
             return "markov"
         warn_if_dependent(sample.points, CHAINS)
         return "wild" if self.null == "auto" else self.null

@@ -8,14 +8,15 @@ import numpy as np
 from scipy.spatial.distance import pdist
 from sklearn.base import BaseEstimator
 from sklearn.gaussian_process.kernels import RBF, Kernel
-from sklearn.utils import ClassifierTags, check_random_state
+from sklearn.utils import ClassifierTags, check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from .._device import is_cupy
+from .._validation import FLOATS, check_rows
 from ..algorithms import mmd
 from ..algorithms.pair_sums import GramSums, PairSums
-from ..kernels import InverseMultiquadric, Laplacian
+from ..kernels import InverseMultiquadric, Laplacian, median_distance
 from ..operator import make_operator
 from ._door import (
     ArrayKind,
@@ -262,6 +263,7 @@ default=None
             raise ValueError(
                 f"requires y to be passed, but the target y is None. {SECOND}"
             )
+        y = _by_columns_of(X, y)
         X = check_fit_X(self, X, sparse_ok=False)
         if self._is_given:
             if self.aggregate:
@@ -273,7 +275,7 @@ default=None
         y = y if is_cupy(y) else np.asarray(y)
         if y.ndim == 2 and y.shape[1] == X.shape[1] and not self._is_given:
             n, first = len(X), X
-            second = check_predict_X(self, y, sparse_ok=False)
+            second = _second_sample(y)
             _check_sizes(n, len(second))
             if is_cupy(first) != is_cupy(second):
                 raise TypeError("X and y must be of one library, NumPy or CuPy")
@@ -344,8 +346,29 @@ def spread_scales(X, kernel):
     some = np.asarray(some.get() if is_cupy(some) else some, dtype=np.float64)
     apart = pdist(some, "cityblock" if kernel == "laplacian" else "euclidean")
     apart = apart[apart > 0]
+    if not len(apart):
+        return [median_distance(X)]
     low, high = 0.5 * np.quantile(apart, SMALLEST), 2.0 * apart.max()
     return np.geomspace(low, high, N_SCALES).tolist()
+
+
+def _by_columns_of(X, y):
+    """A second data frame with its columns in the order of those of the first."""
+    if not (hasattr(X, "columns") and hasattr(y, "columns")):
+        return y
+    own, theirs = list(X.columns), list(y.columns)
+    if own == theirs or len(own) != len(theirs):
+        return y.to_numpy()
+    if set(own) != set(theirs):
+        raise ValueError(f"X and y have other columns: {own} and {theirs}")
+    return y[own].to_numpy()
+
+
+def _second_sample(y):
+    """Its rows, checked."""
+    if is_cupy(y):
+        return check_rows(y)
+    return check_array(y, dtype=FLOATS, input_name="y")
 
 
 def _check_sizes(n, m):

@@ -20,8 +20,9 @@ TARGET = [object]
 # Rows from which a fit is worth threads.
 MANY_ROWS = 20_000
 EDGE = (
-    "the density of the target does not fall to 0 at an edge of its support, where "
-    "Stein's identity fails: samples of the target itself may be rejected. Move to "
+    "the density of the target falls to 0 at an edge of its support too slowly, or not "
+    "at all, where scores have no variance, or Stein's identity fails: samples of the "
+    "target itself may be rejected. Move to "
     "coordinates without edges, such as log x for x > 0, logit x for 0 < x < 1"
 )
 NOT_REFITTED = (

@@ -218,7 +218,7 @@ def default_scales(points, name=None):
     the number of columns, here in units of the columns' spread.
     """
     d = points.shape[1]
-    some = points[:LARGEST_ROWS]
+    some = points[:: max(1, len(points) // LARGEST_ROWS)]
     some = np.asarray(some.get() if hasattr(some, "get") else some, dtype=np.float64)
     from scipy.spatial.distance import pdist
 

@@ -42,8 +42,9 @@ class Target:
         Whether there are `log_density`, `sample` and `refit`; set for a subclass that
         writes them.
     has_edge : bool
-        Whether the density does not fall to 0 at an edge of its support. There Stein's
-        identity fails: the discrepancy of the density to itself is not 0.
+        Whether the density falls to 0 at an edge of its support no faster than in
+        proportion to the distance, so that scores have no variance, or not at all, so
+        that Stein's identity fails: the discrepancy of the density to itself is not 0.
 
     Examples
     --------

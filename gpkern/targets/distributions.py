@@ -115,9 +115,10 @@ class UnivariateTarget(Target):
         return np.asarray(drawn, dtype=np.float64).reshape(n, self.n_features)
 
     def _ends_abruptly(self):
-        """Whether the density is not 0 in the limit at an edge of the support.
+        """Whether the density falls to 0 at an edge too slowly, or not at all.
 
-        By its power of the distance to it: of gamma(a) that is ``a - 1``.
+        By its power of the distance to it: of gamma(a) that is ``a - 1``. Up to a power
+        of 1 scores have no variance.
         """
         for edge, inwards in ((self._low, 1.0), (self._high, -1.0)):
             finite = np.isfinite(edge)
@@ -132,7 +133,7 @@ class UnivariateTarget(Target):
                     for factor in (1.0, 1e3)
                 ]
                 power = (logs[1] - logs[0]) / np.log(1e3)
-            if (finite & (logs[0] > -np.inf) & (power < 1e-3)).any():
+            if (finite & (logs[0] > -np.inf) & (power < 1.0 + 1e-3)).any():
                 return True
         return False
 

@@ -92,3 +92,40 @@ def test_rank_of_repeated_rows():
     L = pivoted_cholesky(KernelOperator(RBF(1.0), X), 100, 1e-12)
     assert len(L) <= 10
     assert_allclose(L.T @ L, RBF(1.0)(X), atol=1e-10)
+
+
+def test_low_rank_of_kernels_that_are_nearly_constant():
+    """What two groups see is the centred kernel, a millionth of it here."""
+    X = rows(600, 2)
+    kernel = RBF(1e3)
+    e = np.ones((600, 300))
+    rng = np.random.default_rng(0)
+    for b in range(300):
+        e[rng.permutation(600)[:300], b] = -1.0
+    K = kernel(X)
+    np.fill_diagonal(K, 0.0)
+    expected = np.einsum("ib,ij,jb->b", e, K, e, optimize=True)
+    sums = PairSums(X, [kernel], _device.select("cpu"), 1e-7, "high")
+    found = sums.forms(e.astype(np.int8))[0]
+    assert_allclose(found, expected, atol=1e-3 * expected.std())
+
+
+def test_low_rank_beside_a_huge_row():
+    from gpkern.algorithms.stein import stein_sums
+
+    X = np.append(rows(600, 1) - 2.0, [[1e5]], axis=0)
+    sums = stein_sums(X, -X, [RBF(1.0)], _device.select("cpu"))
+    signs = RandomSigns(601, 250, 0)
+    R = signs.rows(0, 601, np, float)
+    K = sums.kernels[0](np.hstack([X, -X]))
+    np.fill_diagonal(K, 0.0)
+    expected = np.einsum("ib,ij,jb->b", R, K, R, optimize=True)
+    assert_allclose(sums.forms(signs)[0], expected, atol=1e-3 * expected.std())
+
+
+def test_no_factor_of_a_distance():
+    X = rows(600, 2)
+    distance = KernelOperator(
+        lambda a, b: -np.sqrt(((a[:, None] - b[None]) ** 2).sum(axis=2)), X
+    )
+    assert pivoted_cholesky(distance, 100, 1e-5) is None

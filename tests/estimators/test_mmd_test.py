@@ -193,3 +193,28 @@ def test_clone_and_results():
 @parametrize_with_checks([MMDTest(n_resamples=19)])
 def test_common_checks(estimator, check):
     check(estimator)
+
+
+def test_data_frames_are_compared_by_their_columns(recwarn):
+    pd = pytest.importorskip("pandas")
+    X, Y = two()
+    A, B = pd.DataFrame(X, columns=["a", "b"]), pd.DataFrame(Y, columns=["a", "b"])
+    plain = MMDTest(random_state=0).fit(X, Y)
+    for frame in (B, B[["b", "a"]]):
+        assert MMDTest(random_state=0).fit(A, frame).pvalue_ == plain.pvalue_
+    assert not len(recwarn)
+    with pytest.raises(ValueError, match="other columns"):
+        MMDTest().fit(A, B.rename(columns={"a": "c"}))
+    with pytest.raises(ValueError, match="Input y contains NaN"):
+        MMDTest().fit(X, np.where(Y > 1, np.nan, Y))
+
+
+def test_energy_distance():
+    """A kernel that is positive but for a constant."""
+    X, Y = two(300, 400, 3, 0.0)
+
+    def energy(a, b):
+        return -np.sqrt(((a - b) ** 2).sum())
+
+    found = MMDTest(energy, n_resamples=200, random_state=0).fit(X[:, :1], Y[:, :1])
+    assert found.null_distribution_.std() > 0 and found.pvalue_ > 0.05
