@@ -79,7 +79,8 @@ def test_shares_in_two_columns(method):
 
 def test_attributes():
     target, X = two(6.0), two(6.0).sample(100, 0)
-    test = PerturbedKSDTest(target, n_resamples=99, random_state=0).fit(X)
+    test = PerturbedKSDTest(target, method="split", n_resamples=99, random_state=0)
+    test.fit(X)
     assert test.null_distribution_.shape == (99,)
     assert test.result_.pvalue == test.pvalue_ and isinstance(test.rejected_, bool)
     counted = 1 + (test.null_distribution_ >= test.statistic_).sum()
@@ -214,7 +215,7 @@ def test_errors():
     with pytest.raises(ValueError, match=r"KSDTest\(null='markov'\)"):
         PerturbedKSDTest(target).fit(X.reshape(2, 10, 1))
     with pytest.raises(ValueError, match=r"parts of 2 and 3 rows.*method='sum'"):
-        PerturbedKSDTest(target, test_size=0.6).fit(X[:5])
+        PerturbedKSDTest(target, method="split", test_size=0.6).fit(X[:5])
     for thetas in ([], [[1.0]], 1.0, [0.0], [np.nan]):
         with pytest.raises(ValueError, match="thetas"):
             PerturbedKSDTest(target, thetas=thetas).fit(X)
