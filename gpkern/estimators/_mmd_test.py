@@ -18,6 +18,7 @@ from ..algorithms import mmd
 from ..algorithms.pair_sums import GramSums, PairSums
 from ..kernels import InverseMultiquadric, Laplacian, median_distance
 from ..operator import make_operator
+from ..targets.base import namespace
 from ._door import (
     ArrayKind,
     all_or_nothing,
@@ -279,12 +280,7 @@ default=None
             _check_sizes(n, len(second))
             if is_cupy(first) != is_cupy(second):
                 raise TypeError("X and y must be of one library, NumPy or CuPy")
-            stack = np.concatenate
-            if is_cupy(first):
-                import cupy
-
-                stack = cupy.concatenate
-            return stack([first, second]), n, None
+            return namespace(first).concatenate([first, second]), n, None
         if y.ndim == 2 and (y.shape[1] > 1 or len(y) != len(X)):
             raise ValueError(
                 f"y has {y.shape[1]} columns, X has {X.shape[1]}. {SECOND}"

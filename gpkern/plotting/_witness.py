@@ -8,10 +8,10 @@ import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
-from .._device import is_cupy
 from ..estimators._door import to_numpy_or_cupy
 from ..estimators._ksd_test import KSDTest
 from ..estimators._mmd_test import MMDTest
+from ..targets.base import namespace
 from ._contributions import names_of
 from ._coreset import _columns, _on_host
 from ._density_modes import check_counts
@@ -213,11 +213,7 @@ def _samples(test):
 def _like(test, V):
     """Rows in the array library of those that the test was fitted to."""
     own = to_numpy_or_cupy(test._points if isinstance(test, KSDTest) else test._rows)
-    if not is_cupy(own):
-        return V
-    import cupy
-
-    return cupy.asarray(V)
+    return namespace(own).asarray(V)
 
 
 def _two(features, names, width):
