@@ -78,6 +78,11 @@ def finite_set_test(base, points, scores, order, V, count, device, rng):
             yield group_sums(tau.reshape(len(X), -1), size)
 
     statistic, replicates = signed_test(sums(), n, V.size, count, device, rng)
+    if statistic == 0 and not replicates.any():
+        raise ValueError(
+            "the Stein features of all rows are 0 at all locations: they are out of "
+            "the kernel's reach; use a larger length_scale, or other locations"
+        )
     return n * statistic, n * replicates
 
 

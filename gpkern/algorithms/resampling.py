@@ -9,6 +9,7 @@ Gretton 2014, for dependent ones).
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import rankdata
 
 from .._signs import RandomSigns
 
@@ -173,14 +174,9 @@ def combined(statistics, replicates, weights):
     with the same replicates for quantiles and level (Westfall & Young 1993, section
     2.3).
     """
-    k, b = replicates.shape
-    smallest, observed, own = np.full(b, np.inf), np.inf, np.empty(k)
-    for i in range(k):
-        lowered = least(statistics[i], replicates[i])
-        pool = np.sort(np.append(replicates[i], lowered))
-        below = np.searchsorted(pool, np.append(lowered, replicates[i]), side="left")
-        ranks = (b + 1 - below) / (b + 1)
-        own[i] = ranks[0]
-        observed = min(observed, own[i] / weights[i])
-        smallest = np.minimum(smallest, ranks[1:] / weights[i])
-    return -np.log(observed), -np.log(smallest), own
+    lowered = [least(s, r) for s, r in zip(statistics, replicates, strict=True)]
+    pool = np.column_stack([lowered, replicates])
+    # How many are larger or as large: the rank from above, ties at the last one.
+    ranks = rankdata(-pool, method="max", axis=1) / pool.shape[1]
+    smallest = (ranks / np.asarray(weights)[:, None]).min(axis=0)
+    return -np.log(smallest[0]), -np.log(smallest[1:]), ranks[:, 0]

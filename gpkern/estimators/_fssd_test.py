@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval
 from .._device import is_cupy
 from ..algorithms import fssd, resampling
 from ..algorithms.feature_sums import rows_at
+from ..algorithms.stein import score_scale
 from ._door import ArrayKind, all_or_nothing, choose_device, to_numpy_or_cupy
 from ._independent import ONE_KERNEL, independent_sample, one_base
 from ._stein_sample import TARGET
@@ -19,6 +20,8 @@ from ._testing import LEVEL, TestMixin
 
 # Rows beyond which a training sample does not make better locations, only dearer ones.
 MOST_TRAINING = 10_000
+# Numbers that they may hold: features of rows at the locations, and rows even then.
+TRAINING_FEATURES, FEWEST_ROWS = 1 << 25, 1000
 # Rows of a part of the sample.
 LEAST_PART = 3
 
@@ -53,7 +56,7 @@ class FSSDTest(TestMixin, BaseEstimator):
         fitted to the training part.
     train_size : float or int, default=0.2
         Share or number of the rows, at random ones, on which the locations are chosen;
-        no more than 10,000 are taken.
+        no more than 10,000 are taken, and fewer where they have many columns.
     n_resamples : int, default=3000
         Replicates of the statistic under the null hypothesis.
     alpha : float, default=0.05
@@ -176,6 +179,7 @@ class FSSDTest(TestMixin, BaseEstimator):
         device = choose_device(self.device, sample.points, sample.scores)
         self._check_resamples()
         points, given = (device.put(a) for a in (sample.points, sample.scores))
+        score_scale(points, given, device.xp)  # an error for units without digits
         order = rng.permutation(len(points))
         if self.locations is not None:
             V, base = device.put(self._given_locations()), one_base(self, points, rng)
@@ -198,7 +202,8 @@ class FSSDTest(TestMixin, BaseEstimator):
         """How many rows to choose locations on."""
         size = self.train_size
         size = size if isinstance(size, Integral) else round(size * n)
-        size = min(size, MOST_TRAINING)
+        widest = self.n_locations * self.n_features_in_
+        size = min(size, MOST_TRAINING, max(TRAINING_FEATURES // widest, FEWEST_ROWS))
         if min(size, n - size) < LEAST_PART:
             raise ValueError(
                 f"train_size={self.train_size} of n_samples={n} leaves {size} rows to "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 
 from ..algorithms.stein import statistics, stein_sums
+from ..kernels.program import Program
+from ..kernels.stein import SteinKernel
 from ..targets import as_target
 from ._chains import as_rows, check_gradients
 from ._door import choose_device, to_numpy_or_cupy
@@ -91,7 +93,15 @@ def ksd_scorer(
         )
     if statistic not in ("u", "v"):
         raise ValueError(f"statistic={statistic!r} must be 'u' or 'v'")
+    if not (isinstance(n_samples, Integral) and n_samples >= 2):
+        raise ValueError(f"n_samples={n_samples!r} must be a whole number, 2 or more")
+    if not (draws is None or isinstance(draws, str) or callable(draws)):
+        raise TypeError(f"draws={draws!r} must be a name, a function or None")
     target = as_target(target)
+    # Draws have other columns; what is wrong with the kernel is seen with any.
+    d = target.n_features or 1
+    base = bases_of(kernel, length_scale, False, np.eye(3, d), None)[0]
+    Program.of(SteinKernel(base, d))
     return KSDScorer(target, kernel, length_scale, draws, n_samples, statistic, device)
 
 

@@ -149,6 +149,15 @@ class KSDTest(TestMixin, BaseEstimator):
     False
     >>> KSDTest(stats.norm(loc=0.3), random_state=0).fit(X).pvalue_ < 0.01
     True
+
+    Draws of four Markov chains, which depend on those before them:
+
+    >>> from scipy.signal import lfilter
+    >>> steps = np.random.default_rng(0).normal(size=(4, 500, 1))
+    >>> chains = lfilter([np.sqrt(1 - 0.8**2)], [1, -0.8], steps, axis=1)
+    >>> test = KSDTest(stats.norm(), random_state=0).fit(chains)
+    >>> test.null_, test.rejected_
+    ('markov', False)
     """
 
     _parameter_constraints = {
@@ -210,6 +219,7 @@ class KSDTest(TestMixin, BaseEstimator):
             finite, and kernels that are not smooth enough.
         """
         self._validate_params()
+        vars(self).pop("autocorrelation_time_", None)  # of an earlier fit
         sample = read_sample(self, X, scores, self.null == "parametric")
         kind = ArrayKind(X)
         rng = check_random_state(self.random_state)
@@ -245,7 +255,7 @@ class KSDTest(TestMixin, BaseEstimator):
         """
         device, points, given, kind = self._fitted(X)
         sums = stein_sums(points, given, [self.kernels_[self.best_]], device)
-        if X is None:
+        if X is None and scores is None:
             return kind.out(sums.row_sums[0] / len(points))
         rows = scored_rows(self, X, scores, device)
         return kind.out(sums.means_at(rows)[0])
@@ -308,7 +318,9 @@ class KSDTest(TestMixin, BaseEstimator):
             return self.null
         if self.null == "auto" and sample.has_chains:
             return "markov"
-        if self.null == "auto" and sample.looks_dependent:
+        if self.null == "auto":
+            if not sample.looks_dependent:
+                return "wild"
             warnings.warn(
                 "successive rows of X correlate: they are taken as draws of a chain "
                 "(null='markov'); shuffle rows that are sorted but independent, or use "
@@ -318,7 +330,7 @@ class KSDTest(TestMixin, BaseEstimator):
             )
             return "markov"
         warn_if_dependent(sample.points, CHAINS)
-        return "wild" if self.null == "auto" else self.null
+        return self.null
 
     def _replicates(self, sums, sample, rng, device):
         """Statistics of each kernel, and their replicates, shape (k, b)."""

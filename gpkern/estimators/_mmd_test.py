@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Real
 
 import numpy as np
@@ -46,6 +47,8 @@ SMALLEST = 0.05
 REST = 1e-7
 # Allowed asymmetry of a matrix that is given, as a share of its largest entry.
 SYMMETRIC = 1e-8
+# Rows at which a function of the user is tried.
+FEW = 8
 SECOND = (
     "MMDTest.fit(X, y): y is a second sample, an array of shape (m, n_features), or "
     "one label for each row of X, of two values that tell the samples apart"
@@ -199,6 +202,7 @@ default=None
             have two values, and a Gram matrix that is not symmetric.
         """
         self._validate_params()
+        vars(self).pop("classes_", None)  # of an earlier fit
         kind, rng = ArrayKind(X), check_random_state(self.random_state)
         X, n, order = self._two_samples(X, y)
         device = choose_device(self.device, X)
@@ -211,6 +215,7 @@ default=None
         else:
             check_sample(X, 4)
             self.kernels_ = self._kernels(X, rng)
+            _check_symmetric(self.kernels_, X[:FEW], device)
             sums = PairSums(X, self.kernels_, device, REST, "high")
         self.length_scale_ = length_scales_of(self.kernels_)
         self._check_resamples()
@@ -267,9 +272,10 @@ default=None
         y = _by_columns_of(X, y)
         X = check_fit_X(self, X, sparse_ok=False)
         if self._is_given:
-            if self.aggregate:
+            if self.aggregate or self.length_scale is not None:
                 raise ValueError(
-                    "aggregate=True combines kernels: of a Gram matrix there is one"
+                    "kernel='precomputed' is one kernel that is evaluated already: use "
+                    "aggregate=False and length_scale=None"
                 )
             _check_gram(X)
         y = to_numpy_or_cupy(y)
@@ -278,6 +284,7 @@ default=None
             n, first = len(X), X
             second = _second_sample(y)
             _check_sizes(n, len(second))
+            _warn_of_labels(X, second)
             if is_cupy(first) != is_cupy(second):
                 raise TypeError("X and y must be of one library, NumPy or CuPy")
             return namespace(first).concatenate([first, second]), n, None
@@ -286,6 +293,8 @@ default=None
                 f"y has {y.shape[1]} columns, X has {X.shape[1]}. {SECOND}"
             )
         y = column_or_1d(y.get() if is_cupy(y) else y)
+        if any(v is None or v != v for v in y.tolist()):
+            raise ValueError(f"y has labels that are missing (NaN or None). {SECOND}")
         if len(y) != len(X):
             raise ValueError(f"y has {len(y)} labels for {len(X)} rows of X. {SECOND}")
         values, which = np.unique(y, return_inverse=True)
@@ -372,6 +381,32 @@ def _check_sizes(n, m):
         raise ValueError(
             f"samples of {n} and {m} rows: each must have at least 2 (n_samples)"
         )
+
+
+def _warn_of_labels(X, second):
+    """Warn of a second sample of one column that looks like a column of labels."""
+    if X.shape[1] > 1 or len(X) != len(second):
+        return
+    xp = namespace(X)
+    if len(xp.unique(second)) == 2 < len(xp.unique(X)):
+        warnings.warn(
+            "y has the shape of X and two values: it is taken as a second sample of "
+            "one column; pass labels as y.ravel()",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _check_symmetric(kernels, rows, device):
+    """An error for functions k(x, y) that are not k(y, x)."""
+    for kernel in kernels:
+        if isinstance(kernel, Kernel):
+            continue
+        K = make_operator(kernel, rows, None, device, dtype=np.float64).to_dense()
+        if float(abs(K - K.T).max()) > 1e-4 * float(abs(K).max()):
+            raise ValueError(
+                f"kernel={kernel!r} is not symmetric: k(x, y) must be k(y, x)"
+            )
 
 
 def _check_gram(K):

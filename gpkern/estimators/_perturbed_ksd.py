@@ -25,6 +25,7 @@ from ._testing import (
     TestMixin,
     bases_of,
     length_scales_of,
+    positive_numbers,
     warn_if_dependent,
 )
 
@@ -221,7 +222,9 @@ class PerturbedKSDTest(TestMixin, BaseEstimator):
             is not finite.
         """
         self._validate_params()
-        thetas = None if self.thetas is None else _check_thetas(self.thetas)
+        thetas = self.thetas
+        if thetas is not None:
+            thetas = positive_numbers(thetas, "thetas")
         _check_target(as_target(self.target))
         sample = read_sample(self, X)
         if sample.has_chains:
@@ -360,14 +363,3 @@ def _check_target(target):
             "modes need: pass gpkern.targets.Score(score, log_density), or "
             "LogDensity(f)"
         )
-
-
-def _check_thetas(thetas):
-    thetas = np.asarray(thetas, dtype=np.float64)
-    if thetas.ndim != 1 or not thetas.size:
-        raise ValueError(
-            f"thetas must be a list of numbers, not of shape {thetas.shape}"
-        )
-    if not (np.isfinite(thetas) & (thetas > 0)).all():
-        raise ValueError("thetas must hold finite numbers above 0")
-    return thetas

@@ -123,6 +123,8 @@ def scored_rows(estimator, X, scores, device):
         raise ValueError(
             "there is no target: pass scores, the gradients of the log density at X"
         )
+    if X is None:
+        raise ValueError("scores are those of X: pass the rows too")
     points = check_predict_X(estimator, as_rows(X, "X")[0], sparse_ok=False)
     if scores is not None:
         scores = as_rows(scores, "scores")[0]

@@ -23,6 +23,11 @@ LEAST_ROWS, VISIBLE = 50, 0.15
 # Autocorrelation times that a chain must have for its test to be worth anything.
 FEWEST_TIMES = 20
 
+OVERFLOW = (
+    "the statistic or its replicates overflow: X, its scores, or the inverse of "
+    "length_scale are too large for float64; rescale X"
+)
+
 LEVEL = {
     "alpha": [Interval(Real, 0, 1, closed="neither")],
     "n_resamples": [Interval(Integral, 1, None, closed="left")],
@@ -78,6 +83,8 @@ class TestMixin:
     __test__ = False
 
     def _conclude(self, statistic, pvalue, null_distribution):
+        if not (np.isfinite(statistic) and _is_finite(null_distribution)):
+            raise ValueError(OVERFLOW)
         self.statistic_, self.pvalue_ = float(statistic), float(pvalue)
         self.rejected_ = bool(self.pvalue_ <= self.alpha)
         self.null_distribution_ = null_distribution
@@ -86,10 +93,7 @@ class TestMixin:
     def _judge(self, observed, replicates):
         """Attributes of a test from the statistics of all kernels, and replicates."""
         if not (np.isfinite(observed).all() and np.isfinite(replicates).all()):
-            raise ValueError(
-                "the statistic or its replicates overflow: X, its scores, or the "
-                "inverse of length_scale are too large for float64; rescale X"
-            )
+            raise ValueError(OVERFLOW)
         k = len(observed)
         weights = np.full(k, 1.0 / k)
         if k == 1:
@@ -124,6 +128,11 @@ class TestMixin:
             )
 
 
+def _is_finite(null):
+    """Of a distribution of replicates; others are known ones."""
+    return not isinstance(null, np.ndarray) or bool(np.isfinite(null).all())
+
+
 def check_sample(points, least=3):
     """An error for samples of which no test can say anything.
 
@@ -141,6 +150,22 @@ def check_sample(points, least=3):
             "all rows of X are equal: there is nothing to test, and no length scale "
             "(a chain that never moved?)"
         )
+
+
+def positive_numbers(given, name):
+    """A parameter that is a positive number, or a list of these, as an array."""
+    try:
+        numbers = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}={given!r} must hold numbers alone") from None
+    if numbers.ndim > 1 or not numbers.size:
+        raise ValueError(
+            f"{name} must be a number or a list of numbers, not of shape "
+            f"{numbers.shape}"
+        )
+    if not (np.isfinite(numbers) & (numbers > 0)).all():
+        raise ValueError(f"{name} must hold finite numbers above 0")
+    return numbers
 
 
 def bases_of(
@@ -181,15 +206,7 @@ def bases_of(
         raise ValueError("kernel is an empty list: name at least one")
     scales, out = length_scale, []
     if scales is not None and not isinstance(scales, str):
-        scales = np.asarray(scales, dtype=np.float64)
-        if scales.ndim > 1 or not scales.size:
-            raise ValueError(
-                "length_scale must be a number or a list of numbers, not of shape "
-                f"{scales.shape}"
-            )
-        if not (np.isfinite(scales) & (scales > 0)).all():
-            raise ValueError("length_scale must hold finite numbers above 0")
-        scales = scales.tolist()
+        scales = positive_numbers(scales, "length_scale").tolist()
     for base in kernels:
         own = scales
         if isinstance(base, str):

@@ -53,7 +53,7 @@ def quadratic_forms(matrix, programs, R):
     n, b = R.shape
     out = cp.zeros((len(programs), b))
     diagonals = [matrix._diagonal(0, n, p) for p in programs]
-    scales = [_scale(matrix, p) for p in programs]
+    scales = _scales(matrix, programs)
     # A tile of products, and of sums for each kernel, within half of the budget.
     room = matrix.budget // (2 * 4 * (TILE + 2 * len(programs) * b))
     if 2 * n * b <= matrix.budget // 8:  # made once, not for each tile
@@ -80,23 +80,30 @@ def _spans(start, stop):
     return [(a, min(a + TILE, stop)) for a in range(start, stop, TILE)]
 
 
-def _scale(matrix, program):
-    """Power of two that brings the largest k(x, z) of some rows near `LARGEST`.
+def _scales(matrix, programs):
+    """Powers of two that bring the largest k(x, z) of some rows near `LARGEST`.
 
     The diagonal, which may be far larger than all else, is added by itself.
     """
     n = matrix.shape[0]
     if n < 2:
-        return 1.0
+        return [1.0] * len(programs)
     rows = np.unique(np.linspace(0, n - 1, min(n, SCALE_ROWS)).astype(int))
     some = matrix.with_rows(matrix.X.some(cp.asarray(rows)))
-    tops = []
-    for a, z in _spans(0, n):
-        tile = some.tile(0, len(rows), a, z, program=program)
+    tops = cp.zeros((-(-n // TILE), len(programs)), np.float32)
+    for s, (a, z) in enumerate(_spans(0, n)):
         inside = (rows >= a) & (rows < z)
-        tile[cp.asarray(np.flatnonzero(inside)), cp.asarray(rows[inside] - a)] = 0.0
-        tops.append(abs(tile).max())
-    top = float(cp.stack(tops).max())
+        own = cp.asarray(np.flatnonzero(inside)), cp.asarray(rows[inside] - a)
+        kinds, quantities = some.pair_quantities(programs[0], 0, len(rows), a, z)
+        tile = cp.empty((len(rows), z - a), np.float32)
+        for k, program in enumerate(programs):
+            some.evaluate(program, kinds, quantities, tile)
+            tile[own] = 0.0
+            tops[s, k] = abs(tile).max()
+    return [_power_of_two(top) for top in tops.max(axis=0).tolist()]
+
+
+def _power_of_two(top):
     return 2.0 ** math.floor(math.log2(LARGEST / top)) if 0 < top < np.inf else 1.0
 
 

@@ -224,6 +224,20 @@ class Tiles:
         function((-(-rows * 32 // THREADS), spans), (THREADS,), arguments)
         return sums.sum(axis=0)
 
+    def evaluate(self, program, kinds, arguments, out):
+        """Kernel values of a tile, from its `pair_quantities`, which stay.
+
+        Parameters
+        ----------
+        program : Program
+        kinds, arguments
+            From `pair_quantities`.
+        out : array of shape (rows, columns), of the matrix's dtype
+        """
+        source = codegen.tile_source(program, self.dtype.name, kinds)
+        params = cp.asarray(program.params.astype(self.dtype))
+        self._evaluate(source, *out.shape, (*arguments, params, out))
+
     def evaluate_halves(self, program, kinds, arguments, columns, scale, parts):
         """Kernel values of a tile times `scale`, in half-precision parts.
 
@@ -326,10 +340,13 @@ class Tiles:
         if not self.X.keep:
             return self._diagonal_values(program, lo, hi)
         # Tile after tile asks for its part: the whole is computed once.
-        owner, formula, given, values = self.__dict__.get("_last_diagonal", [None] * 4)
-        if owner is not self.X or formula is not program or given is not self.given:
-            values = self._diagonal_values(program, 0, self.X.shape[0])
-            self._last_diagonal = self.X, program, self.given, values
+        whole = partial(self._diagonal_values, program, 0, self.X.shape[0])
+        if self.given is None:
+            return self.X.kept_once(("diagonal", program), whole)[lo:hi]
+        formula, given, values = self.__dict__.get("_last_diagonal", [None] * 3)
+        if formula is not program or given is not self.given:
+            values = whole()
+            self._last_diagonal = program, self.given, values
         return values[lo:hi]
 
     def _diagonal_values(self, program, lo, hi):

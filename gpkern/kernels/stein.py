@@ -168,6 +168,11 @@ def jet_of(kernel, pair, r):
             )
             return a + b if isinstance(kernel, skk.Sum) else a * b
         case skk.Exponentiation():
+            if kernel.exponent < 0:
+                raise ValueError(
+                    f"base={kernel} of a SteinKernel has a negative exponent, and is "
+                    "no kernel: its sums over pairs can be negative"
+                )
             inner = Pair(kernel.kernel, f"{pair.prefix}kernel__", pair.n_features)
             return jet_of(kernel.kernel, inner, r) ** pair.hyper("exponent")
         case skk.Matern() if type(kernel) is skk.Matern and kernel.nu < 1e15:

@@ -136,12 +136,19 @@ def _shifted(f, X, h, xp):
 
 
 def spread(X):
-    """Lengths of the columns: standard deviations, but not tiny beside the values."""
+    """Lengths of the columns, of which a few rows far away change nothing.
+
+    Those of the middle half, in units in which a normal column has its standard
+    deviation, but not tiny beside the values.
+    """
     xp = namespace(X)
-    size = abs(X).max(axis=0)
-    # A few rows tell nothing of how far the density extends.
-    least = size if len(X) < 8 else 1e-3 * size
-    lengths = xp.maximum(X.std(axis=0), least)
+    if len(X) < 8:
+        # A few rows tell nothing of how far the density extends.
+        lengths = xp.maximum(X.std(axis=0), abs(X).max(axis=0))
+    else:
+        low, high = xp.percentile(X, xp.asarray([25.0, 75.0]), axis=0)
+        lengths = xp.where(high > low, (high - low) / 1.349, X.std(axis=0))
+        lengths = xp.maximum(lengths, 1e-3 * xp.median(abs(X), axis=0))
     return xp.where(lengths > 0, lengths, 1.0)
 
 

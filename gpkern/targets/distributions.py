@@ -23,7 +23,7 @@ SCORES = {
     "logistic": lambda z: -np.tanh(0.5 * z),
     "lognorm": lambda z, s: -(np.log(z) / s**2 + 1.0) / z,
     "norm": np.negative,
-    "t": lambda z, df: -(df + 1.0) * z / (df + z * z),
+    "t": lambda z, df: -(1.0 + 1.0 / df) * z / (1.0 + z * z / df),
     "uniform": np.zeros_like,
 }
 SCIPY = (
@@ -52,18 +52,20 @@ class UnivariateTarget(Target):
     def __init__(self, distribution, name="target"):
         self.distribution = distribution
         self.is_frozen = hasattr(distribution, "dist")
-        low, high = map(np.asarray, distribution.support())
+        quantile = distribution.ppf if self.is_frozen else distribution.icdf
+        with np.errstate(invalid="ignore"):
+            low, high = map(np.asarray, distribution.support())
+            middle, scale = quantile(0.5), quantile(0.75) - quantile(0.25)
         if low.ndim > 1:
             raise ValueError(
                 f"{name} has parameters of shape {low.shape}: they must be numbers, or "
                 "have one axis, that of columns"
             )
         self.n_features = max(low.size, 1)
-        quantile = distribution.ppf if self.is_frozen else distribution.icdf
-        if np.isnan(quantile(0.5)).any():
-            raise ValueError(f"{name} has parameters outside of their domain")
         self._low, self._high = np.atleast_1d(low), np.atleast_1d(high)
-        self._scale = np.atleast_1d(quantile(0.75) - quantile(0.25))
+        self._scale = np.atleast_1d(scale)
+        if not (np.isfinite(middle) & np.isfinite(scale)).all():
+            raise ValueError(f"{name} has parameters outside of their domain")
         self.has_edge = self._ends_abruptly()
 
     def _score(self, X):
@@ -120,16 +122,24 @@ class UnivariateTarget(Target):
         By its power of the distance to it: of gamma(a) that is ``a - 1``. Up to a power
         of 1 scores have no variance.
         """
-        for edge, inwards in ((self._low, 1.0), (self._high, -1.0)):
+        distribution, scale = self.distribution, self._scale
+        if self.is_frozen:
+            # In its own units, where no location takes digits from the distances.
+            shapes, _, unit = distribution.dist._parse_args(
+                *distribution.args, **distribution.kwds
+            )
+            distribution, scale = distribution.dist(*shapes), scale / unit
+        for edge, inwards in zip(distribution.support(), (1.0, -1.0), strict=True):
+            edge = np.atleast_1d(edge)
             finite = np.isfinite(edge)
             if not finite.any():
                 continue
             base = np.where(finite, edge, 0.0)
             # Steps that rounding at the edge leaves alone.
-            near = np.maximum(1e-9 * self._scale, 1e-12 * abs(base))
+            near = np.maximum(1e-9 * scale, 1e-12 * abs(base))
             with np.errstate(all="ignore"):
                 logs = [
-                    self.distribution.logpdf(base + inwards * factor * near)
+                    distribution.logpdf(base + inwards * factor * near)
                     for factor in (1.0, 1e3)
                 ]
                 power = (logs[1] - logs[0]) / np.log(1e3)

@@ -64,7 +64,8 @@ class Score(Target):
             few = np.unique(np.linspace(0, len(X) - 1, CHECKED_ROWS).astype(int))
             rows = as_float64(X[few])
             compare(scores[few], self._log_density, rows, RTOL)
-            self._is_checked = True
+            # At a mode a wrong sign is not seen.
+            self._is_checked = bool((scores[few] != 0).any())
         return scores
 
     def _log_density(self, X):
@@ -85,8 +86,8 @@ class LogDensity(Target):
         ``f(X) -> (n,)``: logarithms of the density, up to a constant, at rows, which
         are passed all at once in float64, in the array library of X.
     step : float or array-like of shape (n_features,), default=None
-        Steps, in units of the columns. None is ``eps^(1/5)`` of the columns' standard
-        deviation over the rows that are passed, made smaller where the function is
+        Steps, in units of the columns. None is ``eps^(1/5)`` of the columns' spread
+        over the rows that are passed, made smaller where the function is
         seen to bend or to be infinite; so digits beyond those above depend on the
         other rows.
     n_features : int, default=None

@@ -79,6 +79,14 @@ def test_train_size():
         FSSDTest(minus).fit(X[:5])
 
 
+def test_training_rows_of_many_columns(monkeypatch):
+    monkeypatch.setattr("gpkern.estimators._fssd_test.TRAINING_FEATURES", 1000)
+    monkeypatch.setattr("gpkern.estimators._fssd_test.FEWEST_ROWS", 10)
+    X, many = normal(400, 20), FSSDTest(minus, n_locations=5, train_size=200)
+    assert many.fit(X).n_test_ == 390
+    assert many.set_params(n_locations=1).fit(X).n_test_ == 350
+
+
 def test_results_and_random_state():
     X = normal(200, 2)
     tests = [FSSDTest(minus, random_state=s, n_resamples=99) for s in (0, 0, 1)]
@@ -134,6 +142,10 @@ def test_errors():
         FSSDTest().fit(X)
     with pytest.raises(ValueError, match="not smooth"):
         FSSDTest(minus, kernel=Matern(nu=0.5)).fit(X)
+    with pytest.raises(ValueError, match="leave no digits; rescale X"):
+        FSSDTest().fit(X, scores=-1e120 * X)
+    with pytest.raises(ValueError, match="features of all rows are 0"):
+        FSSDTest(minus, length_scale=1e-3, locations=[[50.0, 0.0]]).fit(X)
     with pytest.warns(UserWarning, match="never rejects"):
         FSSDTest(minus, n_resamples=5).fit(X)
     with pytest.warns(UserWarning, match=r"use KSDTest\(null='markov'\)"):

@@ -408,6 +408,32 @@ def test_bad_inputs():
         fit(X, n_resamples=10)
     with pytest.raises(TypeError, match="FrozenEstimator"):
         fit(X, 3.0)
+    with pytest.raises(ValueError, match="negative exponent"):
+        fit(X, kernel=RBF() ** -1)
+    with pytest.raises(ValueError, match="must hold numbers alone"):
+        fit(X, length_scale=["median", 1.0], aggregate=True)
+    with pytest.raises(ValueError, match="pass the rows too"):
+        KSDTest(standard_normal).fit(X).score_samples(scores=-X)
+
+
+def test_scorers_are_checked_when_they_are_made():
+    for options, message in (
+        ({"kernel": "gauss"}, "the names are imq, rbf"),
+        ({"kernel": Matern(nu=0.5)}, "not smooth enough"),
+        ({"n_samples": 1}, "n_samples=1 must be"),
+        ({"statistic": "w"}, "statistic='w'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ksd_scorer(standard_normal, **options)
+    with pytest.raises(TypeError, match="draws=3"):
+        ksd_scorer(standard_normal, draws=3)
+
+
+def test_times_of_an_earlier_fit_go():
+    X = rows(200, 1)
+    test = KSDTest(standard_normal, null="markov", n_resamples=50).fit(X)
+    assert test.autocorrelation_time_ >= 1
+    assert not hasattr(test.set_params(null="wild").fit(X), "autocorrelation_time_")
 
 
 def test_a_list_of_scores_is_taken():

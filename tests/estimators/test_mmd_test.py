@@ -169,6 +169,11 @@ def test_bad_inputs():
         (MMDTest("precomputed"), (np.triu(K), y), "symmetric"),
         (MMDTest(["rbf", "imq"]), (X, Y), "aggregate=True"),
         (MMDTest("gauss"), (X, Y), "kernel"),
+        (MMDTest("precomputed", length_scale=1.0), (K, y), "length_scale=None"),
+        (MMDTest("precomputed", aggregate=True), (K, y), "aggregate=False"),
+        (MMDTest(), (X, np.where(y, np.nan, 1.0)), "labels that are missing"),
+        (MMDTest(), (X, [None] * 30 + ["b"] * 30), "labels that are missing"),
+        (MMDTest(lambda a, b: a[0] * b[1]), (X, Y), "is not symmetric"),
         (MMDTest(alpha=2.0), (X, Y), "alpha"),
         (MMDTest(length_scale=[1.0, -1.0], aggregate=True), (X, Y), "length_scale"),
     ):
@@ -180,6 +185,15 @@ def test_bad_inputs():
         MMDTest("precomputed").fit(K, y).witness_function(X)
     with pytest.warns(UserWarning, match="use at least"):
         MMDTest(n_resamples=10).fit(X, Y)
+    with pytest.warns(UserWarning, match=r"labels as y.ravel\(\)"):
+        MMDTest().fit(X[:, :1], y.astype(float)[:, None])
+
+
+def test_labels_of_an_earlier_fit_go():
+    X, Y = two()
+    test = MMDTest().fit(X, np.arange(60) < 20)
+    assert list(test.classes_) == [False, True]
+    assert not hasattr(test.fit(X, Y), "classes_")
 
 
 def test_clone_and_results():

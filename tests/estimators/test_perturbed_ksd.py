@@ -216,7 +216,7 @@ def test_errors():
         PerturbedKSDTest(target).fit(X.reshape(2, 10, 1))
     with pytest.raises(ValueError, match=r"parts of 2 and 3 rows.*method='sum'"):
         PerturbedKSDTest(target, method="split", test_size=0.6).fit(X[:5])
-    for thetas in ([], [[1.0]], 1.0, [0.0], [np.nan]):
+    for thetas in ([], [[1.0]], 1.0, [0.0], [np.nan], ["a"]):
         with pytest.raises(ValueError, match="thetas"):
             PerturbedKSDTest(target, thetas=thetas).fit(X)
     wrong = {

@@ -74,6 +74,14 @@ def test_far_outside():
     assert_allclose(as_target(stats.t(3)).score(X), -4 * X / (3 + X**2))
 
 
+def test_infinite_parameters():
+    X = np.array([[0.5], [-2.0]])
+    assert_allclose(as_target(stats.t(np.inf)).score(X), -X)
+    for frozen in (stats.norm(np.inf), stats.norm(0.0, np.inf), stats.gamma(-1.0)):
+        with pytest.raises(ValueError, match="outside of their domain"):
+            as_target(frozen)
+
+
 def test_moments_and_seeds():
     target = as_target(stats.gamma(3.0, scale=2.0))
     X = target.sample(20_000, random_state=0)
@@ -114,6 +122,8 @@ def test_outside_of_the_support():
     [
         (stats.norm(), False),
         (stats.gamma(3.0, loc=1e6), False),
+        (stats.gamma(3.0, loc=1e8, scale=1e-3), False),
+        (stats.gamma(1.5, loc=1e8, scale=1e-3), True),
         (stats.gamma(1.5), True),
         (stats.lognorm(1.0), False),
         (stats.beta(2.0, 1.0), True),

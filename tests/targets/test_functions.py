@@ -61,6 +61,14 @@ def test_steps_have_the_scale_of_the_data(scale):
     assert_allclose(target.score(scale * X) * scale, bent(X), rtol=1e-9, atol=1e-9)
 
 
+def test_a_row_far_away_leaves_the_others_alone():
+    X = rows()
+    X[3] = 1e8
+    found = LogDensity(negative_norm).score(X)
+    others = np.arange(len(X)) != 3
+    assert_allclose(found[others], -X[others], rtol=1e-9, atol=1e-10)
+
+
 def test_narrow_far_away():
     """A width of 0.01 at 1000, and modes far apart: steps are shortened."""
 
@@ -197,7 +205,10 @@ def test_first_call_checks_the_score():
         target.score(rows())
     assert calls == [8, 8 * 12]
     # Zeros of the score, as at a mode, are no cause of alarm.
-    Score(lambda X: -X, negative_norm).score(np.zeros((1, 3)))
+    wrong = Score(lambda X: X, negative_norm)
+    wrong.score(np.zeros((1, 3)))
+    with pytest.raises(ValueError, match="wrong sign"):
+        wrong.score(np.ones((1, 3)))
 
 
 def test_check_allows_for_rounding():
