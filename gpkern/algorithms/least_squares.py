@@ -97,7 +97,7 @@ def _mirror(A, xp, height=1024):
         A[a:b, b:] = A[b:, a:b].T
 
 
-def _gram_of_upper(T, xp, width=2048):
+def gram_of_upper(T, xp, width=2048):
     """``T @ T.T`` of an upper triangle: a sixth of the work of a product."""
     out = xp.empty_like(T)
     for a in range(0, len(T), width):
@@ -339,7 +339,7 @@ def solve_falkon(operator, Z, Y, alpha, sample_weight, tol, max_iter):
     T = regularised_cholesky(M, linalg, xp, JITTER[operator.dtype.name])
     weights = sample_weight
     total = float(n if weights is None else weights.sum())
-    TT = _gram_of_upper(T, xp)
+    TT = gram_of_upper(T, xp)
     at = xp.arange(p)
     diagonal = TT[at, at] * (total / p)
     TT *= total / p

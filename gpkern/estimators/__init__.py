@@ -4,6 +4,7 @@ from ._eigenpro import EigenProRegressor
 from ._eigenpro_classifier import EigenProClassifier
 from ._fssd_test import FSSDTest
 from ._kernel_density import KernelDensity
+from ._kernel_logistic import KernelLogisticRegression
 from ._kernel_ridge import KernelRidge, KernelRidgeClassifier
 from ._kernel_thinning import KernelThinning
 from ._ksd_scorer import ksd_scorer
@@ -22,6 +23,7 @@ __all__ = [
     "KDEModeFinder",
     "KSDTest",
     "KernelDensity",
+    "KernelLogisticRegression",
     "KernelRidge",
     "KernelRidgeClassifier",
     "KernelThinning",

@@ -10,26 +10,19 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
-from .. import _device
 from .._validation import working_dtype
 from ..algorithms import least_squares
 from ..algorithms.training import RowSource
 from ..operator import make_operator
 from ._door import (
-    ArrayKind,
-    check_predict_X,
-    check_same_namespace,
     check_weights,
     choose_device,
-    to_numpy_or_cupy,
 )
 from ._linear_prediction import (
+    CenterValues,
     choose_centers,
     kernel_of,
-    predict_linear,
-    takes_sparse,
 )
 from ._parameters import AT_LEAST_ONE, CENTERS, KERNEL, RUN
 
@@ -38,7 +31,7 @@ from ._parameters import AT_LEAST_ONE, CENTERS, KERNEL, RUN
 LARGEST_IN_FLOAT32, CANCELLATION = 1e30, 1e-4
 
 
-class _Ridge(BaseEstimator):
+class _Ridge(CenterValues, BaseEstimator):
     """Fit and predict, shared by regression and classification."""
 
     _parameter_constraints = {
@@ -86,13 +79,6 @@ class _Ridge(BaseEstimator):
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = True
-        tags.input_tags.sparse = takes_sparse(self)
-        tags.input_tags.pairwise = self.kernel == "precomputed"
-        return tags
 
     def _fit_targets(self, X, Y, sample_weight, kind):
         """Solve for targets of shape (n, c); returns the dual coefficients."""
@@ -188,22 +174,6 @@ class _Ridge(BaseEstimator):
         # A float64 matrix of all rows, and a second one should it be singular.
         fits = 2 * 8 * n * n <= get_config()["working_memory"] * 2**20
         return "cholesky" if fits and not has_centers else "pcg"
-
-    def _values(self, X, method):
-        """Predictions of shape (m, c), the user's array kind, the device."""
-        check_is_fitted(self)
-        with _device.here(self.device, X):
-            return self._values_here(X, method)
-
-    def _values_here(self, X, method):
-        check_same_namespace(X, self, attribute="dual_coef_", method=method)
-        coef = to_numpy_or_cupy(self.dual_coef_)
-        coef = coef.reshape(len(coef), -1)
-        if self.kernel_ != "precomputed":
-            return predict_linear(self, X, self.X_fit_, coef)
-        kind = ArrayKind(X)
-        K = check_predict_X(self, X)
-        return K @ coef, kind, choose_device(self.device, K, coef, predicting=True)
 
 
 def _loses_digits(coef, Y, largest):

@@ -8,14 +8,21 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.gaussian_process.kernels import Kernel
-from sklearn.utils.validation import has_fit_parameter
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from .. import _device
 from .._device import is_cupy
 from .._validation import check_rows
 from ..algorithms.landmarks import leverage_rows
 from ..kernels.resolve import resolve_kernel
 from ..operator import make_operator
-from ._door import ArrayKind, check_predict_X, choose_device, to_numpy_or_cupy
+from ._door import (
+    ArrayKind,
+    check_predict_X,
+    check_same_namespace,
+    choose_device,
+    to_numpy_or_cupy,
+)
 from ._kernel_thinning import KernelThinning
 from ._labels import winners
 
@@ -57,6 +64,36 @@ def predict_linear(estimator, X, centers, coef):
             "kernel is too large; scale X, or pass it as float64"
         )
     return values, kind, device
+
+
+class CenterValues:
+    """Values at rows of an estimator with ``dual_coef_``, ``X_fit_``, ``kernel_``.
+
+    Its kernel may be "precomputed".
+    """
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        tags.input_tags.sparse = takes_sparse(self)
+        tags.input_tags.pairwise = self.kernel == "precomputed"
+        return tags
+
+    def _values(self, X, method):
+        """Predictions of shape (m, c), the user's array kind, the device."""
+        check_is_fitted(self)
+        with _device.here(self.device, X):
+            return self._values_here(X, method)
+
+    def _values_here(self, X, method):
+        check_same_namespace(X, self, attribute="dual_coef_", method=method)
+        coef = to_numpy_or_cupy(self.dual_coef_)
+        coef = coef.reshape(len(coef), -1)
+        if self.kernel_ != "precomputed":
+            return predict_linear(self, X, self.X_fit_, coef)
+        kind = ArrayKind(X)
+        K = check_predict_X(self, X)
+        return K @ coef, kind, choose_device(self.device, K, coef, predicting=True)
 
 
 def choose_centers(estimator, kernel, data, device, random_state, weights=None):
