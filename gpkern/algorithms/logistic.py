@@ -33,79 +33,8 @@ SUFFICIENT, SHORTEST = 1e-4, 2.0**-20
 COARSE, LEAST_ROWS = 8, 2
 # Decrement, over the objective, to which that is brought.
 ROUGH_TOL = 1e-3
-# Of constants, so that there is something to divide by.
-LEAST_CURVATURE = 1e-300
-
-
-@dataclass(frozen=True)
-class LogLoss:
-    """Weighted negative log likelihood of classes, by scores F of shape (n, c).
-
-    Attributes
-    ----------
-    codes : array of int of shape (n,)
-        Class numbers, on the device.
-    n_columns : int
-        1 of two classes: the log odds of class 1. Else one for each class.
-    weights : array of shape (n,) or None
-    xp : module
-    """
-
-    codes: Any
-    n_columns: int
-    weights: Any
-    xp: Any
-
-    def some(self, rows):
-        """That of some rows."""
-        rows = self.xp.asarray(rows)
-        weights = None if self.weights is None else self.weights[rows]
-        return LogLoss(self.codes[rows], self.n_columns, weights, self.xp)
-
-    def total_weight(self):
-        """Sum of the weights."""
-        return float(len(self.codes) if self.weights is None else self.weights.sum())
-
-    def value(self, F):
-        """Sum over the rows, added in float64."""
-        xp = self.xp
-        F = F.astype(np.float64)
-        if self.n_columns == 1:
-            F = xp.concatenate([xp.zeros_like(F), F], axis=1)
-        top = F.max(axis=1)
-        losses = xp.log(xp.exp(F - top[:, None]).sum(axis=1)) + top
-        losses -= F[xp.arange(len(F)), self.codes]
-        return float((losses if self.weights is None else self.weights * losses).sum())
-
-    def probabilities(self, F):
-        """Of class 1, or of each class, shape (n, c)."""
-        if self.n_columns == 1:
-            return 0.5 + 0.5 * self.xp.tanh(0.5 * F)
-        P = self.xp.exp(F - F.max(axis=1, keepdims=True))
-        P /= P.sum(axis=1, keepdims=True)
-        return P
-
-    def slope(self, P):
-        """Derivative by F, shape (n, c), where the probabilities are P."""
-        out = P.copy()
-        if self.n_columns == 1:
-            out[:, 0] -= self.codes
-        else:
-            out[self.xp.arange(len(P)), self.codes] -= 1.0
-        return out if self.weights is None else self.weights[:, None] * out
-
-    def bend(self, P, V):
-        """Second derivative by F, in the direction of V, both of shape (n, c)."""
-        out = P * V
-        if self.n_columns == 1:
-            out *= 1.0 - P
-        else:
-            out -= P * out.sum(axis=1, keepdims=True)
-        return out if self.weights is None else self.weights[:, None] * out
-
-    def curvatures(self, P):
-        """Of a row of weight 1, over its columns on average, shape (n,)."""
-        return (P * (1.0 - P)).mean(axis=1)
+# Of constants, so that there is something to divide by: and of what others leave them.
+LEAST_CURVATURE, LEAST_SHARE = 1e-300, 1e-10
 
 
 class GramOperator:
@@ -142,12 +71,13 @@ class State:
         ``T`` times the coefficients; then the constants, where there are any.
     scores : array of shape (n, c)
         F of the rows.
-    objective : float
+    objectives : ndarray of shape (k,)
+        Of each problem, on the host.
     """
 
     g: Any
     scores: Any
-    objective: float
+    objectives: Any
 
 
 @dataclass(frozen=True)
@@ -160,7 +90,7 @@ class Problem:
         Rows against centres.
     T : array of shape (p, p), float64
         Upper factor of the centres' matrix.
-    loss : LogLoss
+    loss : LogLoss or LogLosses
     alpha : float
     has_intercept : bool
         Whether constants, without a penalty, are added to the scores.
@@ -180,8 +110,18 @@ class Problem:
     def state(self, g, scores=None):
         """The `State` of coefficients."""
         scores = self.scores(g) if scores is None else scores
-        penalty = 0.5 * self.alpha * float((g[: len(self.T)] ** 2).sum())
-        return State(g, scores, self.loss.value(scores) + penalty)
+        inside = g[: len(self.T)]
+        penalty = 0.5 * self.alpha * self.inner(inside, inside)
+        return State(g, scores, self.loss.values(scores) + penalty)
+
+    def flat(self, V):
+        """Each problem's numbers as one column."""
+        return V.reshape(-1, self.loss.n_problems)
+
+    def inner(self, U, V):
+        """Inner products of each problem's numbers, shape (k,), on the host."""
+        out = (self.flat(U) * self.flat(V)).sum(axis=0)
+        return self.operator.device.get(out)
 
     def scores(self, g):
         """F of the rows."""
@@ -195,7 +135,7 @@ class Problem:
 
     def bent(self, P, V):
         """The matrix of a step times V, of the shape of g."""
-        if self.loss.n_columns > 1:
+        if self.loss.n_columns > 1 or self.loss.n_problems > 1:
             U = self.loss.bend(P, self.scores(V))
             return self._by_g(self.operator.T @ U, U, V)
         w, less = (P * (1.0 - P))[:, 0], None
@@ -240,95 +180,140 @@ class Preconditioner:
         at = self.xp.arange(self.p)
         A[at, at] += problem.alpha
         self.factor = self.linalg.cholesky(A)
-        self.of_constants = max(float(weights.sum()), LEAST_CURVATURE) ** 0.5
+        if problem.has_intercept:  # one more column, that of the constant 1
+            total, column = float(weights.sum()), (T @ weights)[:, None]
+            u = self.linalg.solve_upper(self.factor, column, transposed=True)
+            left = total - float((u * u).sum())
+            self.last = u, max(left, LEAST_SHARE * total, LEAST_CURVATURE) ** 0.5
 
     def solve(self, V, transposed=False):
         """``A^-1 V``, or ``A^-T V``."""
-        out = self.linalg.solve_upper(self.factor, V[: self.p], transposed=transposed)
+        solve, top = self.linalg.solve_upper, V[: self.p]
         if len(V) == self.p:
-            return out
-        return self.xp.concatenate([out, V[self.p :] / self.of_constants])
+            return solve(self.factor, top, transposed=transposed)
+        u, corner = self.last
+        if transposed:
+            top = solve(self.factor, top, transposed=True)
+            end = (V[self.p :] - u.T @ top) / corner
+        else:
+            end = V[self.p :] / corner
+            top = solve(self.factor, top - u @ end)
+        return self.xp.concatenate([top, end])
 
 
-def newton(problem, g, tol, max_iter, report=None):
-    """Minimise from a start.
+def newton(problem, g, tol, max_iter, report=None, A=None):
+    """Minimise from a start; several problems at a time.
 
     Parameters
     ----------
     problem : Problem
-    g : array of shape (p, c), float64
+    g : array of shape (p, c) or (p + 1, c), float64
     tol : float
         End where no more than this share of the objective is left to gain.
     max_iter : int
     report : callable, default=None
         Called with the number of the step and the `State` after it.
+    A : Preconditioner, default=None
+        Of the first steps; None makes one at the start.
 
     Returns
     -------
     state : State
     n_iter : int
     gap : float
-        About what is left to gain, over the objective.
+        About what is left to gain, over the objective, in the worst problem.
     """
-    xp = problem.operator.device.xp
-    state, A, first, gap = problem.state(g), None, None, np.inf
-    tiny, noise = np.finfo(np.float64).tiny, np.finfo(problem.operator.dtype).eps ** 0.5
-    iterations = SLOW
+    xp, tiny = problem.operator.device.xp, np.finfo(np.float64).tiny
+    noise = np.finfo(problem.operator.dtype).eps ** 0.5
+    state, first, iterations = problem.state(g), None, SLOW if A is None else 0
+    gaps = np.full(problem.loss.n_problems, np.inf)
     for step in range(1, max_iter + 1):
         P = problem.loss.probabilities(state.scores)
         if iterations >= SLOW:
             A = Preconditioner(problem, state.g)
         slope = problem.slope(state.g, P)
+        # Problems that have ended stay where they are.
+        slope *= _by_columns(problem, gaps > tol)
         right = A.solve(slope, transposed=True)
-        size = float(xp.sqrt((right * right).sum()))
-        first = size if first is None else first
-        if size == 0.0:
+        sizes = np.sqrt(problem.inner(right, right))
+        first = sizes if first is None else first
+        if not sizes.any():
             return state, step - 1, 0.0
 
         def apply(v, A=A, P=P, shape=right.shape):
             V = A.solve(v.reshape(shape))
-            return A.solve(problem.bent(P, V), transposed=True).reshape(-1, 1)
+            return problem.flat(A.solve(problem.bent(P, V), transposed=True))
 
-        # The nearer the end, the more digits a step must have to be a Newton step; but
-        # what it leaves, in squares of the residual, need not be less than tol.
-        enough = (0.1 * tol * max(state.objective, tiny)) ** 0.5 / size
-        forcing = min(FORCING, max(size / first, enough))
+        forcing = _forcing(sizes, first, tol * np.maximum(state.objectives, tiny))
         found, iterations, _ = conjugate_gradients(
-            apply, right.reshape(-1, 1), lambda r: r, forcing, MOST_ITERATIONS, xp
+            apply, problem.flat(right), lambda r: r, forcing, MOST_ITERATIONS, xp
         )
         move = -A.solve(found.reshape(right.shape))
-        promised = -0.5 * float((move * slope).sum())
-        new = _line_search(problem, state, move, slope)
-        if new is None:  # to rounding
-            return state, step, 0.0
-        kept = (state.objective - new.objective) / max(promised, tiny)
-        gap = promised / max(state.objective, tiny)
+        promised = -0.5 * problem.inner(move, slope)
+        new = _line_search(problem, state, move, promised)
+        gained, before = state.objectives - new.objectives, state.objectives
         state = new
         if report is not None:
             report(step, state)
-        if gap < noise and kept < NOISE:
-            return state, step, 0.0
-        if abs(kept - 1.0) < NEARLY:
-            gap *= abs(kept - 1.0) + forcing**2
-        if gap <= tol:
+        gaps = _gaps(gaps, promised, gained, np.maximum(before, tiny), forcing, noise)
+        if (gaps <= tol).all():
             break
-    return state, step, gap
+    return state, step, float(gaps.max())
 
 
-def _line_search(problem, state, move, slope):
-    """The state after a step along `move`, halved until it is downhill; None: none."""
-    ahead, promised, t = problem.scores(move), float((move * slope).sum()), 1.0
-    rounding = np.finfo(np.float64).eps * abs(state.objective)
-    while t >= SHORTEST:
-        new = problem.state(
-            state.g + t * move, state.scores + ahead.dtype.type(t) * ahead
-        )
-        if new.objective <= state.objective + SUFFICIENT * t * promised:
+def _by_columns(problem, values):
+    """Numbers of the problems for each column of g, on the device."""
+    values = np.broadcast_to(values, problem.loss.n_columns)
+    return problem.operator.device.xp.asarray(values.astype(np.float64))
+
+
+def _forcing(sizes, first, wanted):
+    """Relative residual to which the equations of a step are solved.
+
+    The nearer the end, the more digits a step must have to be a Newton step; but what
+    it leaves, in squares of the residual, need not be less than what is wanted.
+    """
+    moving = sizes > 0
+    nearer = sizes[moving] / first[moving]
+    enough = np.sqrt(0.1 * wanted[moving]) / sizes[moving]
+    return min(FORCING, float(np.maximum(nearer, enough).min()))
+
+
+def _gaps(gaps, promised, gained, objectives, forcing, noise):
+    """What is left to gain after a step, over the objectives; of ended ones as before.
+
+    Parameters
+    ----------
+    gaps, promised, gained, objectives : ndarray of shape (k,)
+    forcing : float
+    noise : float
+        Gains over the objective below which rounding may be all there is.
+    """
+    kept = np.where(promised > 0, gained / np.where(promised > 0, promised, 1.0), 1.0)
+    new = promised / objectives
+    near = abs(kept - 1.0) < NEARLY
+    left = new * np.where(near, abs(kept - 1.0) + forcing**2, 1.0)
+    left[(new < noise) & (kept < NOISE)] = 0.0
+    return np.where(promised > 0, left, np.minimum(gaps, 0.0))
+
+
+def _line_search(problem, state, move, promised):
+    """The state after a step along `move`, halved until it is downhill.
+
+    Problems that only rounding keeps from going down stay where they are.
+    """
+    ahead, t = problem.scores(move), np.ones_like(promised)
+    rounding = np.finfo(np.float64).eps * abs(state.objectives)
+    while True:
+        steps = _by_columns(problem, t)
+        scores = state.scores + steps.astype(ahead.dtype) * ahead
+        new = problem.state(state.g + steps * move, scores)
+        bound = state.objectives - 2.0 * SUFFICIENT * t * promised
+        up = ~(new.objectives <= bound) & (t > 0)
+        if not up.any():
             return new
-        if -t * promised <= rounding:
-            return None
-        t *= 0.5
-    return None
+        still = (2.0 * t * promised <= rounding) | (t < SHORTEST)
+        t = np.where(up, np.where(still, 0.0, 0.5 * t), t)
 
 
 def solve_logistic(
@@ -393,4 +378,4 @@ def solve_logistic(
         )
     coef = device.linalg.solve_upper(T, state.g[:p]).astype(operator.dtype)
     constants = state.g[p] if intercept else xp.zeros(loss.n_columns)
-    return coef, constants, n_iter, state.objective
+    return coef, constants, n_iter, float(state.objectives[0])

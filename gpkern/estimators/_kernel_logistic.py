@@ -11,7 +11,8 @@ from sklearn.utils import check_random_state, compute_sample_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._validation import working_dtype
-from ..algorithms.logistic import GramOperator, LogLoss, solve_logistic
+from ..algorithms.log_losses import LogLoss
+from ..algorithms.logistic import GramOperator, solve_logistic
 from ..algorithms.training import RowSource
 from ..operator import make_operator
 from ._door import (
@@ -348,7 +349,7 @@ class KernelLogisticRegression(
         if not self.verbose:
             return None
         name = type(self).__name__
-        return lambda i, s: print(f"[{name}] step {i}: objective {s.objective:.8g}")
+        return lambda i, s: print(f"[{name}] step {i}: objective {s.objectives[0]:.8g}")
 
     def _scores(self, X, method):
         """Log odds of shape (m, c), the user's array kind, the device."""
