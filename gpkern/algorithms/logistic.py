@@ -98,7 +98,7 @@ class Problem:
 
     operator: Any
     T: Any
-    loss: LogLoss
+    loss: Any
     alpha: float
     has_intercept: bool
 

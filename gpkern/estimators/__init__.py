@@ -9,6 +9,7 @@ from ._kernel_ridge import KernelRidge, KernelRidgeClassifier
 from ._kernel_thinning import KernelThinning
 from ._ksd_scorer import ksd_scorer
 from ._ksd_test import KSDTest
+from ._likelihood_ratio import LearnedLikelihoodRatioTest
 from ._linear_ksd import LinearKSDTest
 from ._mmd_test import MMDTest
 from ._mode_finder import KDEModeFinder
@@ -27,6 +28,7 @@ __all__ = [
     "KernelRidge",
     "KernelRidgeClassifier",
     "KernelThinning",
+    "LearnedLikelihoodRatioTest",
     "LinearKSDTest",
     "MMDTest",
     "NystromKSDTest",

@@ -75,9 +75,8 @@ class KernelLogisticRegression(
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, which multiply `sample_weight`. "balanced" gives all
         classes the same total.
-    tol : float, default=1e-6
-        The last step is one that was to lower the objective by no more than this
-        share of it; what is left after it is far less.
+    tol : float, default=1e-5
+        End where no more than about this share of the objective is left to gain.
     max_iter : int, default=100
         Limit of Newton's steps.
     device : {None, "cpu", "cuda", "cuda:N"} or list of "cuda:N", default=None
@@ -165,7 +164,7 @@ class KernelLogisticRegression(
         center_sampling="uniform",
         fit_intercept=True,
         class_weight=None,
-        tol=1e-6,
+        tol=1e-5,
         max_iter=100,
         device=None,
         random_state=None,

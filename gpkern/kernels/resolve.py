@@ -268,10 +268,10 @@ def _rows_at(X, rows):
     return np.concatenate([np.asarray(X[int(i) : int(i) + 1]) for i in rows])
 
 
-def median_distance(X, random_state=None):
+def median_distance(X, random_state=None, quantile=0.5):
     """Median Euclidean distance between pairs of at most 1,000 rows of X.
 
-    1.0 when all the rows are equal.
+    Or another quantile of these; 1.0 when all the rows are equal.
     """
     n = X.shape[0]
     if n > MEDIAN_ROWS:
@@ -289,6 +289,6 @@ def median_distance(X, random_state=None):
     positive = distances[distances > 0]
     if not len(positive):
         return 1.0
-    median = float(np.median(distances))
-    # More than half of the pairs coincide: the median of the others.
-    return median if median > 0 else float(np.median(positive))
+    found = float(np.quantile(distances, quantile))
+    # So many of the pairs coincide: that of the others.
+    return found if found > 0 else float(np.quantile(positive, quantile))

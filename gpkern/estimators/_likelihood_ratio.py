@@ -1,0 +1,455 @@
+"""`LearnedLikelihoodRatioTest`: batches of events against a reference (NPLM)."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import numpy as np
+from scipy import special, stats
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process.kernels import RBF, Kernel
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from ..algorithms.likelihood_ratio import Machine, Toys, calibrate
+from ..algorithms.resampling import p_value
+from ..kernels import median_distance, resolve_kernel
+from ..operator import make_operator
+from ._door import (
+    ArrayKind,
+    all_or_nothing,
+    check_fit_X,
+    check_predict_X,
+    choose_device,
+    to_numpy_or_cupy,
+)
+from ._parameters import AT_LEAST_ONE, RUN
+
+# Of the pairs' distances: the default length scale.
+QUANTILE = 0.9
+# Centres for each square root of the rows, and at most.
+PER_ROOT, MOST_CENTERS = 4, 5000
+# Toys of which a fit can be judged, and its p-value from which they are no chi-square.
+FEW_TOYS, POOR_FIT = 20, 0.01
+# Attributes that a test sets.
+OF_A_BATCH = ("statistic_", "pvalue_", "zscore_", "result_", "dual_coef_")
+
+
+@dataclass(frozen=True)
+class LikelihoodRatioResult:
+    """Result of a batch; it unpacks to the first three.
+
+    Attributes
+    ----------
+    statistic : float
+        t, twice the logarithm of the extended likelihood ratio.
+    pvalue : float
+    zscore : float
+        The same in standard deviations of a normal distribution, one-sided.
+    n_rows : int
+        Of the batch.
+    """
+
+    statistic: float
+    pvalue: float
+    zscore: float
+    n_rows: int
+
+    def __iter__(self):
+        return iter((self.statistic, self.pvalue, self.zscore))
+
+
+class LearnedLikelihoodRatioTest(BaseEstimator):
+    """Does a batch of events follow a reference? By the ratio that a machine learns.
+
+    The New Physics Learning Machine (NPLM): a kernel logistic machine learns to tell a
+    batch from a much larger reference sample. Its scores estimate the logarithm of the
+    ratio of their densities, counts included, and the likelihood ratio that they give
+    is the test statistic: one test against every alternative that the kernel can
+    express, in many dimensions, with an answer to where the batch differs.
+
+    `fit` learns what the statistic is for batches of the reference itself, from toys;
+    `test` takes one batch after another.
+
+    Parameters
+    ----------
+    kernel : {"rbf"} or Kernel, default="rbf"
+    length_scale : float or None, default=None
+        In units of the columns' standard deviations, or of X without `standardize`.
+        None is the 90 % quantile of the distances of pairs of reference rows, and a
+        kernel object's own.
+    n_centers : int, default=None
+        Rows of the reference that carry coefficients; None is four times the square
+        root of the rows of both samples, at most 5,000. More see finer structure.
+    penalty : float, default=1e-6
+        Of the squared norm, in ``mean_i w_i loss_i + penalty / 2 |f|^2``: as small as
+        the fits stay stable.
+    n_toys : int, default=100
+        Batches of the reference by which the statistic is calibrated.
+    calibration : {"chi2", "toys"}, default="chi2"
+        "chi2": p-values of a chi-square distribution with as many degrees of freedom as
+        the mean of the toys; they may be far below ``1 / n_toys``. A warning tells
+        where the toys do not follow it. "toys": the share of toys that are at least as
+        large, the batch counted.
+    counts : {"poisson", "fixed"}, default="poisson"
+        "poisson": batches have a random number of rows, and one that is far from what
+        is expected is a discrepancy. "fixed": batches have `expected` rows.
+    standardize : bool, default=True
+        Whether columns are divided by the reference's standard deviations.
+    tol : float, default=1e-9
+        Of `KernelLogisticRegression`.
+    max_iter : int, default=100
+        Limit of Newton's steps.
+    device : {None, "cpu", "cuda", "cuda:N"}, default=None
+        Where to compute; None follows the data.
+    random_state : int, RandomState or None, default=None
+        Draws centres, toys, and rows for the length scale.
+
+    Attributes
+    ----------
+    null_distribution_ : ndarray of shape (n_toys,)
+        Statistics of the toys.
+    df_ : float
+        Their mean: degrees of freedom of the chi-square distribution.
+    goodness_of_fit_ : float
+        p-value of a Kolmogorov-Smirnov test of the toys against it.
+    expected_ : float
+        Rows that batches have on average.
+    n_reference_ : int
+        Rows of the reference that batches are tested against.
+    kernel_ : Kernel
+        With its length scale.
+    length_scale_ : float
+    centers_ : array of shape (n_centers, n_features)
+        In the units of X.
+    result_ : LikelihoodRatioResult
+        Of the last batch, with `statistic_`, `pvalue_` and `zscore_`.
+    dual_coef_ : array of shape (n_centers,)
+        Of the last batch's log ratio.
+    n_features_in_ : int
+
+    See Also
+    --------
+    MMDTest : Two samples of about the same size, without learning.
+    KernelLogisticRegression : The machine.
+
+    Notes
+    -----
+    Toys are drawn from the reference, without its centres, unless `fit` is given a
+    null sample; then fewer rows are left to test against. All toys share the rows, the
+    centres and the preconditioner, so that a hundred of them take a few times as long
+    as one. References of five times the expected rows and more are usual: the
+    statistical noise of a small one is part of the null distribution.
+
+    References
+    ----------
+    Letizia et al. (2022), Learning new physics efficiently with nonparametric methods,
+    Eur. Phys. J. C 82:879; Grosso et al. (2023), Fast kernel methods for data quality
+    monitoring as a goodness-of-fit test, arXiv 2303.05413; D'Agnolo & Wulzer (2019),
+    Learning new physics from a machine.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpkern import LearnedLikelihoodRatioTest
+    >>> rng = np.random.default_rng(0)
+    >>> reference = rng.normal(size=(5000, 2))
+    >>> monitor = LearnedLikelihoodRatioTest(n_toys=50, random_state=0)
+    >>> monitor.fit(reference, expected=500)
+    LearnedLikelihoodRatioTest(n_toys=50, random_state=0)
+    >>> monitor.test(rng.normal(size=(500, 2))).pvalue > 0.01
+    True
+    >>> bad = rng.normal(size=(500, 2))
+    >>> bad[:40] = rng.normal(2.0, 0.1, size=(40, 2))
+    >>> monitor.test(bad).zscore > 3
+    True
+    >>> monitor.score_samples([[2.0, 2.0]]) > 1  # that is where there are too many
+    array([ True])
+    """
+
+    _parameter_constraints = {
+        "kernel": [StrOptions({"rbf"}), Kernel],
+        "length_scale": [Interval(Real, 0, None, closed="neither"), None],
+        "n_centers": [AT_LEAST_ONE, None],
+        "penalty": [Interval(Real, 0, None, closed="neither")],
+        "n_toys": [Interval(Integral, 2, None, closed="left")],
+        "calibration": [StrOptions({"chi2", "toys"})],
+        "counts": [StrOptions({"poisson", "fixed"})],
+        "standardize": ["boolean"],
+        "tol": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [AT_LEAST_ONE],
+        "device": RUN["device"],
+        "random_state": RUN["random_state"],
+    }
+
+    def __init__(
+        self,
+        *,
+        kernel="rbf",
+        length_scale=None,
+        n_centers=None,
+        penalty=1e-6,
+        n_toys=100,
+        calibration="chi2",
+        counts="poisson",
+        standardize=True,
+        tol=1e-9,
+        max_iter=100,
+        device=None,
+        random_state=None,
+    ):
+        self.kernel = kernel
+        self.length_scale = length_scale
+        self.n_centers = n_centers
+        self.penalty = penalty
+        self.n_toys = n_toys
+        self.calibration = calibration
+        self.counts = counts
+        self.standardize = standardize
+        self.tol = tol
+        self.max_iter = max_iter
+        self.device = device
+        self.random_state = random_state
+
+    @all_or_nothing
+    def fit(self, X, y=None, *, expected=None, null=None):
+        """Calibrate the test for batches of the reference.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_reference, n_features)
+            The reference: rows of a detector, say, that is known to work.
+        y : Ignored
+        expected : float
+            Rows that a batch has on average.
+        null : array-like of shape (n_null, n_features) or callable, default=None
+            Where the toys' batches come from: more rows like those of the reference,
+            or ``null(n_rows, rng)``, a simulator. None: rows of the reference.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Where too few rows are left for the toys, and for an `expected` that is no
+            positive number.
+        """
+        self._validate_params()
+        kind, rng = ArrayKind(X), check_random_state(self.random_state)
+        X = check_fit_X(self, X, sparse_ok=False, ensure_min_samples=2)
+        self.expected_ = _check_expected(expected, self.counts)
+        device = choose_device(self.device, X)
+        X = device.xp.asarray(device.put(X))
+        self._middle, self._spread = self._units(X, device)
+        X = self._scaled(X, device)
+        toys = self._toys(X, null, device, rng)
+        self.kernel_ = self._kernel_of(X, rng)
+        self.length_scale_ = getattr(self.kernel_, "length_scale", None)
+        self.n_reference_ = toys.n_reference
+        centers = X[device.xp.asarray(toys.centers)]
+        self._reference = X[device.xp.asarray(toys.kept)]
+        alpha = self.penalty * (self.n_reference_ + self.expected_)
+        self._machine = Machine.of(
+            self.kernel_,
+            centers,
+            alpha,
+            self.expected_,
+            device,
+            self.tol,
+            self.max_iter,
+        )
+        self.centers_ = kind.out(centers * self._spread + self._middle)
+        for name in OF_A_BATCH:
+            vars(self).pop(name, None)
+        return self._calibrate(toys)
+
+    def test(self, X):
+        """Test a batch.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+            The batch, of any number of rows; with ``counts="poisson"`` their number
+            counts.
+
+        Returns
+        -------
+        LikelihoodRatioResult
+
+        Raises
+        ------
+        ValueError
+            For an empty batch, and one of other columns.
+        """
+        check_is_fitted(self, "null_distribution_")
+        kind = ArrayKind(X)
+        X = check_predict_X(self, X, sparse_ok=False)
+        device = self._machine.device
+        batch = self._scaled(device.xp.asarray(device.put(X)), device)
+        weight = self.expected_ / self.n_reference_
+        with device.here():
+            t, coef, converged = self._machine.test(
+                self._reference, batch.astype(self._reference.dtype), weight
+            )
+        if not converged:
+            _warn_unconverged("the fit of the batch", self.max_iter)
+        p, z = self._significance(t)
+        self.statistic_, self.pvalue_, self.zscore_ = t, p, z
+        self.result_ = LikelihoodRatioResult(t, p, z, len(X))
+        self.dual_coef_ = kind.out(coef[:, 0])
+        return self.result_
+
+    def score_samples(self, X):
+        """Logarithm of the density of the last batch over that of the reference.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples,)
+            Above 0 where the batch has more rows than are expected, as of counts.
+        """
+        check_is_fitted(
+            self,
+            "dual_coef_",
+            msg="there is no batch yet whose log ratio this %(name)s could have "
+            "learned: call fit, then test(batch)",
+        )
+        kind = ArrayKind(X)
+        X = check_predict_X(self, X, sparse_ok=False)
+        device = self._machine.device
+        with device.here():
+            rows = self._scaled(device.xp.asarray(device.put(X)), device)
+            centers = self._machine.centers
+            operator = make_operator(
+                self.kernel_, rows.astype(centers.dtype), centers, device
+            )
+            coef = device.xp.asarray(to_numpy_or_cupy(self.dual_coef_))
+            return kind.out(operator @ coef)
+
+    # ------------------------------------------------------------------ inside
+
+    def _units(self, X, device):
+        """Of the columns: where they are, and how wide."""
+        xp, d = device.xp, X.shape[1]
+        if not self.standardize:
+            return xp.zeros(d), xp.ones(d)
+        wide = X.astype(np.float64)
+        spread = wide.std(axis=0)
+        return wide.mean(axis=0), xp.where(spread > 0, spread, 1.0)
+
+    def _scaled(self, X, device):
+        middle, spread = map(device.xp.asarray, (self._middle, self._spread))
+        dtype = X.dtype if X.dtype.kind == "f" else np.float64
+        return ((X - middle) / spread).astype(dtype)
+
+    def _kernel_of(self, X, rng):
+        scale = self.length_scale
+        if isinstance(self.kernel, str):
+            if scale is None:
+                scale = median_distance(X, rng, QUANTILE)
+            return RBF(scale)
+        return resolve_kernel(self.kernel, X, length_scale=scale, random_state=rng)
+
+    def _toys(self, X, null, device, rng):
+        """`Toys`, of which there are enough rows."""
+        n, xp = len(X), device.xp
+        if callable(null):
+            given = null
+
+            def null(count, rng):
+                rows = check_predict_X(self, given(count, rng), sparse_ok=False)
+                if len(rows) != count:
+                    raise ValueError(
+                        f"null(n_rows, rng) returned {len(rows)} rows, not {count}"
+                    )
+                return self._scaled(xp.asarray(device.put(rows)), device)
+
+        elif null is not None:
+            rows = check_predict_X(self, null, sparse_ok=False)
+            null = self._scaled(xp.asarray(device.put(rows)), device)
+        p = self.n_centers
+        if p is None:
+            p = int(np.ceil(PER_ROOT * np.sqrt(n + self.expected_)))
+            p = min(p, MOST_CENTERS, max(1, n // 4))
+        if p > n:
+            raise ValueError(f"n_centers={p} of {n} rows of the reference")
+        is_random = self.counts == "poisson"
+        toys = Toys(X, null, p, self.expected_, is_random, xp, rng)
+        if toys.n_reference < max(p, 2) or toys.available < self.expected_:
+            raise ValueError(
+                f"expected={self.expected_:g} rows of a batch, "
+                f"{toys.spare or self.expected_:g} with room for a larger count, and "
+                f"{p} centers are too many for {n} rows of the reference"
+                + (f" and {len(null)} of null" if hasattr(null, "shape") else "")
+                + ": pass more rows, or a null sample"
+            )
+        if toys.n_reference < self.expected_:
+            warnings.warn(
+                f"the {toys.n_reference} rows of the reference that are left for the "
+                f"test are fewer than the {self.expected_:g} of a batch: its noise "
+                "hides what batches could show; pass more",
+                UserWarning,
+                stacklevel=4,
+            )
+        return toys
+
+    def _calibrate(self, toys):
+        t, failed = calibrate(self._machine, toys, self.n_toys)
+        if failed:
+            _warn_unconverged("fits of toys", self.max_iter)
+        self.null_distribution_, self.df_ = t, max(float(t.mean()), 1e-3)
+        fitted = stats.chi2(self.df_)
+        self.goodness_of_fit_ = float(stats.kstest(t, fitted.cdf).pvalue)
+        poor = self.n_toys >= FEW_TOYS and self.goodness_of_fit_ < POOR_FIT
+        if self.calibration == "chi2" and poor:
+            warnings.warn(
+                f"the toys do not follow a chi-square distribution (p = "
+                f"{self.goodness_of_fit_:.2g}): use calibration='toys' with more "
+                "n_toys, or another penalty or length_scale",
+                UserWarning,
+                stacklevel=4,
+            )
+        return self
+
+    def _significance(self, t):
+        """p-value and z-score of a statistic."""
+        if self.calibration == "toys":
+            p = p_value(t, self.null_distribution_)
+            return p, float(stats.norm.isf(p))
+        log_p = stats.chi2.logsf(t, self.df_)
+        return float(np.exp(log_p)), float(-special.ndtri_exp(log_p))
+
+
+def _check_expected(expected, counts):
+    if expected is None:
+        raise ValueError(
+            "fit(reference, expected=...): expected is the number of rows that a "
+            "batch has on average"
+        )
+    number = isinstance(expected, Real) and not isinstance(expected, bool)
+    if not (number and 0 < expected < np.inf):
+        raise ValueError(f"expected={expected!r} must be a number above 0")
+    if counts == "fixed" and expected != round(expected):
+        raise ValueError(
+            f"expected={expected!r} is not the number of rows of a batch, which "
+            "counts='fixed' takes it for"
+        )
+    return float(expected)
+
+
+def _warn_unconverged(what, max_iter):
+    warnings.warn(
+        f"{what} did not converge in max_iter={max_iter} steps: raise it, or the "
+        "penalty",
+        ConvergenceWarning,
+        stacklevel=5,
+    )
