@@ -18,6 +18,7 @@ from .estimators import (
     MMDTest,
     NystromKSDTest,
     PerturbedKSDTest,
+    SteinControlVariates,
     SteinThinning,
     ksd_scorer,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "NystromKSDTest",
     "PerturbedKSDTest",
     "RandomSigns",
+    "SteinControlVariates",
     "SteinThinning",
     "ksd_scorer",
     "show_versions",

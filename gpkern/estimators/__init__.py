@@ -1,5 +1,6 @@
 """scikit-learn estimators: validate, run an algorithm, keep its results."""
 
+from ._control_variates import SteinControlVariates
 from ._eigenpro import EigenProRegressor
 from ._eigenpro_classifier import EigenProClassifier
 from ._fssd_test import FSSDTest
@@ -33,6 +34,7 @@ __all__ = [
     "MMDTest",
     "NystromKSDTest",
     "PerturbedKSDTest",
+    "SteinControlVariates",
     "SteinThinning",
     "ksd_scorer",
 ]
