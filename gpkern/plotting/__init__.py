@@ -4,6 +4,7 @@ from ._contributions import ContributionDisplay
 from ._coreset import CoresetDisplay
 from ._density_modes import DensityModesDisplay
 from ._effective_number import EffectiveNumberDisplay
+from ._integral import IntegralDisplay
 from ._mmd_curve import MMDCurveDisplay
 from ._mode_bandwidth import ModeBandwidthDisplay
 from ._null_distribution import NullDistributionDisplay
@@ -16,6 +17,7 @@ __all__ = [
     "CoresetDisplay",
     "DensityModesDisplay",
     "EffectiveNumberDisplay",
+    "IntegralDisplay",
     "MMDCurveDisplay",
     "ModeBandwidthDisplay",
     "NullDistributionDisplay",
