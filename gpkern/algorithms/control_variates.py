@@ -222,6 +222,26 @@ def held_out_errors(model, rows, task, F):
 # ------------------------------------------------------------------------- choices
 
 
+def some_of_each(task, count, rng):
+    """Rows to choose by: as many of each set as there are, or its share."""
+    sizes = np.bincount(task)
+    share = max(count // len(sizes), 3)
+    picked = []
+    for j, size in enumerate(sizes):
+        own = np.flatnonzero(task == j)
+        picked.append(own if size <= share else rng.choice(own, share, replace=False))
+    return np.sort(np.concatenate(picked))
+
+
+def alike(f, task):
+    """Covariance of integrands that are nearly proportional."""
+    spread = np.array([f[task == j].std() for j in range(int(task[-1]) + 1)])
+    spread = np.where(spread > 0, spread, 1.0) / max(spread.max(), 1e-300)
+    B = START * np.outer(spread, spread)
+    np.fill_diagonal(B, spread**2)
+    return B
+
+
 def choose(bases, rows, task, B, F, penalties, device):
     """Base and penalty of the smallest errors in rows predicted from the others.
 

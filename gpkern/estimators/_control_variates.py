@@ -92,8 +92,8 @@ class SteinControlVariates(BaseEstimator):
         the number of draws. It is on the safe side but for tails that no draw has been
         in.
     variance_reduction_ : float or ndarray of shape (t,)
-        Squared standard error of the mean of the values over that: how many times more
-        draws it would need.
+        Squared standard error of the mean of the values, were the draws independent,
+        over that: how many times more draws it would need.
     weights_ : ndarray of shape (n,) or (n, t)
         With which `integral_` is ``weights_.T @ y``, whatever the values: a quadrature
         rule, of sum 1. Not of integrands that share draws and have a covariance.
@@ -305,7 +305,7 @@ class SteinControlVariates(BaseEstimator):
     def _choose(self, rows, task, F, device, rng):
         """Sets the kernel and the penalty; returns the covariance of the tasks."""
         t = max(int(task[-1]) + 1, F.shape[1])
-        few = _some_of_each(task, cv.CHOOSING_ROWS, rng)
+        few = cv.some_of_each(task, cv.CHOOSING_ROWS, rng)
         some, of_task = rows[device.xp.asarray(few)], task[few]
         f, d = device.get(F)[few], rows.shape[1] // 2
         bases = self._bases(some[:, :d], rng)
@@ -319,9 +319,9 @@ class SteinControlVariates(BaseEstimator):
         if self.alpha == "auto":
             # Smaller ones take conjugate gradients more iterations than they are worth.
             least = LEAST_PCG if self.solver_ == "pcg" else 0.0
-            penalties = cv.PENALTIES[cv.PENALTIES >= least]
+            penalties = cv.PENALTIES[least <= cv.PENALTIES]
         if estimated:
-            own = _alike(f[:, 0], of_task)
+            own = cv.alike(f[:, 0], of_task)
         base, _ = cv.choose(bases, some, of_task, own, f, penalties, device)
         if estimated:
             K = device.get(cv.gram(base, some, device))
@@ -377,26 +377,6 @@ class SteinControlVariates(BaseEstimator):
             weights = device.get(found.weights)
             self.weights_ = weights[:, 0] if weights.shape[1] == 1 else weights
         return self
-
-
-def _some_of_each(task, count, rng):
-    """Rows to choose by: as many of each set as there are, or its share."""
-    sizes = np.bincount(task)
-    share = max(count // len(sizes), 3)
-    picked = []
-    for j, size in enumerate(sizes):
-        own = np.flatnonzero(task == j)
-        picked.append(own if size <= share else rng.choice(own, share, replace=False))
-    return np.sort(np.concatenate(picked))
-
-
-def _alike(f, task):
-    """Covariance of integrands that are nearly proportional."""
-    spread = np.array([f[task == j].std() for j in range(int(task[-1]) + 1)])
-    spread = np.where(spread > 0, spread, 1.0) / max(spread.max(), 1e-300)
-    B = cv.START * np.outer(spread, spread)
-    np.fill_diagonal(B, spread**2)
-    return B
 
 
 def _check_covariance(given, t):

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Real
 
 import numpy as np
 from scipy.spatial.distance import pdist
 from sklearn.base import BaseEstimator
 from sklearn.gaussian_process.kernels import RBF, Kernel
-from sklearn.utils import ClassifierTags, check_array, check_random_state
+from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from .._device import is_cupy
-from .._validation import FLOATS, check_rows
 from ..algorithms import mmd
 from ..algorithms.pair_sums import GramSums, PairSums
 from ..kernels import InverseMultiquadric, Laplacian, median_distance
@@ -38,6 +36,14 @@ from ._testing import (
     check_sample,
     length_scales_of,
 )
+from ._two_samples import (
+    by_columns_of,
+    check_gram,
+    check_sizes,
+    check_symmetric,
+    second_sample,
+    warn_of_labels,
+)
 
 NAMED = {"imq": InverseMultiquadric, "rbf": RBF, "laplacian": Laplacian}
 DEFAULT = {False: "rbf", True: ["laplacian", "rbf"]}
@@ -45,10 +51,6 @@ DEFAULT = {False: "rbf", True: ["laplacian", "rbf"]}
 SMALLEST = 0.05
 # What a low-rank factor may leave: the centred kernel may be far smaller than it.
 REST = 1e-7
-# Allowed asymmetry of a matrix that is given, as a share of its largest entry.
-SYMMETRIC = 1e-8
-# Rows at which a function of the user is tried.
-FEW = 8
 SECOND = (
     "MMDTest.fit(X, y): y is a second sample, an array of shape (m, n_features), or "
     "one label for each row of X, of two values that tell the samples apart"
@@ -215,7 +217,7 @@ default=None
         else:
             check_sample(X, 4)
             self.kernels_ = self._kernels(X, rng)
-            _check_symmetric(self.kernels_, X[:FEW], device)
+            check_symmetric(self.kernels_, X, device)
             sums = PairSums(X, self.kernels_, device, REST, "high")
         self.length_scale_ = length_scales_of(self.kernels_)
         self._check_resamples()
@@ -269,7 +271,7 @@ default=None
             raise ValueError(
                 f"requires y to be passed, but the target y is None. {SECOND}"
             )
-        y = _by_columns_of(X, y)
+        y = by_columns_of(X, y)
         X = check_fit_X(self, X, sparse_ok=False)
         if self._is_given:
             if self.aggregate or self.length_scale is not None:
@@ -277,14 +279,14 @@ default=None
                     "kernel='precomputed' is one kernel that is evaluated already: use "
                     "aggregate=False and length_scale=None"
                 )
-            _check_gram(X)
+            check_gram(X)
         y = to_numpy_or_cupy(y)
         y = y if is_cupy(y) else np.asarray(y)
         if y.ndim == 2 and y.shape[1] == X.shape[1] and not self._is_given:
             n, first = len(X), X
-            second = _second_sample(y)
-            _check_sizes(n, len(second))
-            _warn_of_labels(X, second)
+            second = second_sample(y)
+            check_sizes(n, len(second))
+            warn_of_labels(X, second)
             if is_cupy(first) != is_cupy(second):
                 raise TypeError("X and y must be of one library, NumPy or CuPy")
             return namespace(first).concatenate([first, second]), n, None
@@ -303,7 +305,7 @@ default=None
             raise ValueError(f"y has labels of {found}. {SECOND}")
         self.classes_ = values
         n = int((which == 0).sum())
-        _check_sizes(n, len(y) - n)
+        check_sizes(n, len(y) - n)
         return X, n, np.argsort(which, kind="stable")
 
     def _kernels(self, X, rng):
@@ -355,65 +357,3 @@ def spread_scales(X, kernel):
         return [median_distance(X)]
     low, high = 0.5 * np.quantile(apart, SMALLEST), 2.0 * apart.max()
     return np.geomspace(low, high, N_SCALES).tolist()
-
-
-def _by_columns_of(X, y):
-    """A second data frame with its columns in the order of those of the first."""
-    if not (hasattr(X, "columns") and hasattr(y, "columns")):
-        return y
-    own, theirs = list(X.columns), list(y.columns)
-    if own == theirs or len(own) != len(theirs):
-        return y.to_numpy()
-    if set(own) != set(theirs):
-        raise ValueError(f"X and y have other columns: {own} and {theirs}")
-    return y[own].to_numpy()
-
-
-def _second_sample(y):
-    """Its rows, checked."""
-    if is_cupy(y):
-        return check_rows(y)
-    return check_array(y, dtype=FLOATS, input_name="y")
-
-
-def _check_sizes(n, m):
-    if min(n, m) < 2:
-        raise ValueError(
-            f"samples of {n} and {m} rows: each must have at least 2 (n_samples)"
-        )
-
-
-def _warn_of_labels(X, second):
-    """Warn of a second sample of one column that looks like a column of labels."""
-    if X.shape[1] > 1 or len(X) != len(second):
-        return
-    xp = namespace(X)
-    if len(xp.unique(second)) == 2 < len(xp.unique(X)):
-        warnings.warn(
-            "y has the shape of X and two values: it is taken as a second sample of "
-            "one column; pass labels as y.ravel()",
-            UserWarning,
-            stacklevel=5,
-        )
-
-
-def _check_symmetric(kernels, rows, device):
-    """An error for functions k(x, y) that are not k(y, x)."""
-    for kernel in kernels:
-        if isinstance(kernel, Kernel):
-            continue
-        K = make_operator(kernel, rows, None, device, dtype=np.float64).to_dense()
-        if float(abs(K - K.T).max()) > 1e-4 * float(abs(K).max()):
-            raise ValueError(
-                f"kernel={kernel!r} is not symmetric: k(x, y) must be k(y, x)"
-            )
-
-
-def _check_gram(K):
-    """An error for what is no Gram matrix."""
-    if K.shape[0] != K.shape[1]:
-        raise ValueError(
-            f"kernel='precomputed' needs a square Gram matrix, not {K.shape}"
-        )
-    if float(abs(K - K.T).max()) > SYMMETRIC * float(abs(K).max()):
-        raise ValueError("the Gram matrix X is not symmetric: use (X + X.T) / 2")
