@@ -9,6 +9,10 @@ their densities, counts included. The test statistic is the extended likelihood 
 (D'Agnolo & Wulzer 2019, eq. 8; Letizia et al. 2022, eq. 13). Toys, batches that hold
 nothing but the reference, share their rows, their centres and the preconditioner with
 each other and with the tests: many of them are columns of one problem.
+
+The machine has an intercept, which the published one lacks. Without it f is 0 where no
+centre is near, so that rows far outside the reference add nothing to t: a hundred
+events at an overflow value would go unseen. The intercept is their ratio.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import special, stats
 
 from ..operator import make_operator
 from .least_squares import JITTER
@@ -29,6 +34,9 @@ from .nystrom import regularised_cholesky
 ARRAYS, SIMULATED = 12, 8
 # Standard deviations of a count for which rows of the reference are set aside.
 SPARE = 5.0
+# Logarithm of a p-value below which SciPy's is about to underflow, and terms of a
+# continued fraction that takes its place.
+TINY, TERMS = -600.0, 100_000
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,12 @@ class Machine:
         T = regularised_cholesky(own.to_dense(), device.linalg, xp, JITTER[dtype.name])
         # Of nothing learned yet: both samples weigh the same, everywhere.
         even = LogLosses(xp.zeros((1, 1), bool), xp.full((1, 1), 2.0 * expected), xp)
-        problem = Problem(own, T, even, alpha, False)
+        problem = Problem(own, T, even, alpha, True)
         A = Preconditioner(problem, xp.zeros(problem.shape))
         return cls(kernel, centers, T, alpha, A, device, tol, max_iter)
 
     def learn(self, X, loss):
-        """Log ratios of rows, shape (n, k), and coefficients of the centres, (p, k).
+        """Log ratios of rows, and what they are made of.
 
         Parameters
         ----------
@@ -81,25 +89,38 @@ class Machine:
 
         Returns
         -------
-        scores, coef : arrays
+        scores : array of shape (n, k)
+        coef : array of shape (p, k)
+            Of the centres.
+        constants : array of shape (k,), float64
         converged : bool
         """
         operator = make_operator(self.kernel, X, self.centers, self.device)
-        problem = Problem(operator, self.T, loss, self.alpha, False)
+        problem = Problem(operator, self.T, loss, self.alpha, True)
         start = self.device.xp.zeros(problem.shape)
         state, _, gap = newton(problem, start, self.tol, self.max_iter, A=self.A)
-        coef = self.device.linalg.solve_upper(self.T, state.g)
-        return state.scores, coef.astype(operator.dtype), gap <= self.tol
+        p = len(self.T)
+        coef = self.device.linalg.solve_upper(self.T, state.g[:p])
+        coef = coef.astype(operator.dtype)
+        return state.scores, coef, state.g[p], gap <= self.tol
 
     def test(self, reference, batch, weight):
-        """Statistic of a batch, coefficients, and whether the fit has converged."""
+        """Statistic of a batch, its log ratio, and whether the fit has converged.
+
+        Returns
+        -------
+        t : float
+        coef : array of shape (p,)
+        constant : float
+        converged : bool
+        """
         xp, n = self.device.xp, len(reference)
         X = xp.concatenate([reference, batch])
         codes = (xp.arange(len(X)) >= n).astype(np.int64)
         weights = xp.where(codes == 1, 1.0, weight).astype(X.dtype)
-        F, coef, converged = self.learn(X, LogLoss(codes, 1, weights, xp))
+        F, coef, constants, converged = self.learn(X, LogLoss(codes, 1, weights, xp))
         t = statistics(F, codes[:, None] == 1, weights[:, None], xp)
-        return float(t[0]), coef, converged
+        return float(t[0]), coef[:, 0], float(constants[0]), converged
 
     def toys_at_once(self, n):
         """How many toys of n rows are worked on together."""
@@ -123,7 +144,7 @@ class Machine:
         """
         xp = self.device.xp
         weights = weights.astype(X.dtype)
-        F, _, converged = self.learn(X, LogLosses(is_one, weights, xp))
+        F, _, _, converged = self.learn(X, LogLosses(is_one, weights, xp))
         return self.device.get(statistics(F, is_one, weights, xp)), converged
 
 
@@ -174,7 +195,7 @@ class Toys:
         if null is None:
             wide = SPARE * np.sqrt(expected) if is_random else 0.0
             self.spare = int(np.ceil(expected + wide))
-        self.kept = np.sort(order[: n - self.spare])
+        self.kept = np.sort(order[: max(n - self.spare, 0)])
         if not (null is None or callable(null)):
             self.X = xp.concatenate([X, null])
 
@@ -182,6 +203,13 @@ class Toys:
     def n_reference(self):
         """Rows that a batch is tested against."""
         return len(self.kept)
+
+    @property
+    def n_others(self):
+        """Different rows that toys are made of."""
+        if self.null is None:
+            return len(self.others)
+        return self.available
 
     @property
     def available(self):
@@ -227,7 +255,10 @@ class Toys:
     def _sizes(self, count):
         if not self.is_random:
             return np.full(count, round(self.expected))
-        drawn = self.rng.poisson(self.expected, size=count)
+        # Poisson counts above 0, as there is no batch without rows.
+        none = np.exp(-self.expected)
+        uniform = none + (1.0 - none) * self.rng.uniform(size=count)
+        drawn = stats.poisson.ppf(uniform, self.expected)
         return np.clip(drawn, 1, self.available).astype(int)
 
 
@@ -247,3 +278,43 @@ def calibrate(machine, toys, count):
         found.append(t)
         failed += not converged
     return np.concatenate(found), failed
+
+
+def chi2_significance(t, df):
+    """p-value of t by a chi-square distribution, and its z-score.
+
+    The z-score comes from the logarithm of the p-value, so that it is right where the
+    p-value itself underflows to 0; and from the other tail where that is near 1.
+
+    Parameters
+    ----------
+    t, df : float
+
+    Returns
+    -------
+    p, z : float
+    """
+    log_p = float(stats.chi2.logsf(t, df))
+    if log_p < TINY:
+        log_p = _log_upper_gamma(0.5 * df, 0.5 * t)
+    if log_p > np.log(0.5):
+        return float(np.exp(log_p)), float(special.ndtri(stats.chi2.cdf(t, df)))
+    return float(np.exp(log_p)), float(-special.ndtri_exp(log_p))
+
+
+def _log_upper_gamma(a, x):
+    """Logarithm of the regularised incomplete gamma function Q(a, x), for x > a + 1.
+
+    Legendre's continued fraction (DLMF 8.9.2) by Lentz's method.
+    """
+    b = x + 1.0 - a
+    c, d = np.inf, 1.0 / b
+    fraction = d
+    for i in range(1, TERMS):
+        term, b = i * (a - i), b + 2.0
+        d = 1.0 / (b + term * d)
+        c = b + term / c
+        fraction *= c * d
+        if abs(c * d - 1.0) < 1e-15:
+            break
+    return float(a * np.log(x) - x - special.gammaln(a) + np.log(fraction))

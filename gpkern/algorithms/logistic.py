@@ -24,7 +24,8 @@ from .nystrom import regularised_cholesky
 FORCING, MOST_ITERATIONS = 0.1, 200
 # What a step gains over what it was to gain: below the first, where that is little, all
 # that is left is rounding; within the second of 1 it was one of Newton's last.
-NOISE, NEARLY = 0.25, 0.5
+# How far promises may be above gains of mere rounding.
+NOISE, NEARLY, ROUGHLY = 0.25, 0.5, 30.0
 # Iterations from which a preconditioner with newer weights pays.
 SLOW = 12
 # Armijo's share of the decrease that the slope promises, and shorter steps to try.
@@ -139,7 +140,7 @@ class Problem:
             U = self.loss.bend(P, self.scores(V))
             return self._by_g(self.operator.T @ U, U, V)
         w, less = (P * (1.0 - P))[:, 0], None
-        w = w if self.loss.weights is None else w * self.loss.weights
+        w = w if self.loss.weights is None else w * self.loss.weights.reshape(-1)
         if self.has_intercept:
             less = self.operator.device.xp.full_like(P, -float(V[-1, 0]))
         back, U = self.operator.normal_matmat(self._coef(V), less, w)
@@ -293,7 +294,9 @@ def _gaps(gaps, promised, gained, objectives, forcing, noise):
     new = promised / objectives
     near = abs(kept - 1.0) < NEARLY
     left = new * np.where(near, abs(kept - 1.0) + forcing**2, 1.0)
-    left[(new < noise) & (kept < NOISE)] = 0.0
+    # Slopes may be too rough for the promise to become small.
+    rounding = (new * kept < noise) & (new < ROUGHLY * noise)
+    left[rounding & (kept < NOISE)] = 0.0
     return np.where(promised > 0, left, np.minimum(gaps, 0.0))
 
 

@@ -34,8 +34,6 @@ from ._testing import BASES
 NO_GAIN = 1.2
 # Penalty, over the mean of the diagonal, that "pcg" is left to choose.
 LEAST_PCG = 1e-6
-# Matrices that are alive at a time in a direct solution.
-MATRICES = 4
 
 
 class SteinControlVariates(BaseEstimator):
@@ -299,7 +297,7 @@ class SteinControlVariates(BaseEstimator):
             )
         if self.solver != "auto":
             return self.solver
-        fits = MATRICES * 8 * n * n <= 2 * device.dense_bytes()
+        fits = 8 * n * n <= device.dense_bytes()
         return "direct" if fits or n_sets > 1 else "pcg"
 
     def _choose(self, rows, task, F, device, rng):

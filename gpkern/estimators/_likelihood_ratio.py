@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from numbers import Integral, Real
 
-import numpy as np
-from scipy import special, stats
+from scipy import stats
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process.kernels import RBF, Kernel
@@ -15,10 +13,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ..algorithms.likelihood_ratio import Machine, Toys, calibrate
+from ..algorithms.likelihood_ratio import Machine, calibrate, chi2_significance
 from ..algorithms.resampling import p_value
 from ..kernels import median_distance, resolve_kernel
 from ..operator import make_operator
+from ._batches import LikelihoodRatioResult, Units, check_expected, make_toys
 from ._door import (
     ArrayKind,
     all_or_nothing,
@@ -31,36 +30,17 @@ from ._parameters import AT_LEAST_ONE, RUN
 
 # Of the pairs' distances: the default length scale.
 QUANTILE = 0.9
-# Centres for each square root of the rows, and at most.
-PER_ROOT, MOST_CENTERS = 4, 5000
 # Toys of which a fit can be judged, and its p-value from which they are no chi-square.
 FEW_TOYS, POOR_FIT = 20, 0.01
 # Attributes that a test sets.
-OF_A_BATCH = ("statistic_", "pvalue_", "zscore_", "result_", "dual_coef_")
-
-
-@dataclass(frozen=True)
-class LikelihoodRatioResult:
-    """Result of a batch; it unpacks to the first three.
-
-    Attributes
-    ----------
-    statistic : float
-        t, twice the logarithm of the extended likelihood ratio.
-    pvalue : float
-    zscore : float
-        The same in standard deviations of a normal distribution, one-sided.
-    n_rows : int
-        Of the batch.
-    """
-
-    statistic: float
-    pvalue: float
-    zscore: float
-    n_rows: int
-
-    def __iter__(self):
-        return iter((self.statistic, self.pvalue, self.zscore))
+OF_A_BATCH = (
+    "statistic_",
+    "pvalue_",
+    "zscore_",
+    "result_",
+    "dual_coef_",
+    "intercept_",
+)
 
 
 class LearnedLikelihoodRatioTest(BaseEstimator):
@@ -129,7 +109,7 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
     result_ : LikelihoodRatioResult
         Of the last batch, with `statistic_`, `pvalue_` and `zscore_`.
     dual_coef_ : array of shape (n_centers,)
-        Of the last batch's log ratio.
+        Of the last batch's log ratio, and its constant, `intercept_`.
     n_features_in_ : int
 
     See Also
@@ -142,8 +122,13 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
     Toys are drawn from the reference, without its centres, unless `fit` is given a
     null sample; then fewer rows are left to test against. All toys share the rows, the
     centres and the preconditioner, so that a hundred of them take a few times as long
-    as one. References of five times the expected rows and more are usual: the
-    statistical noise of a small one is part of the null distribution.
+    as one. Here the machine has an intercept, without which rows that are far from all
+    centres would add nothing.
+
+    All batches are tested against the same reference, so that its noise is in every
+    one of them. The toys allow for it on average; for one reference of five times the
+    expected rows the level may be anything up to four times the nominal one, from
+    about 15 times on it is as it should be.
 
     References
     ----------
@@ -243,28 +228,21 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
         self._validate_params()
         kind, rng = ArrayKind(X), check_random_state(self.random_state)
         X = check_fit_X(self, X, sparse_ok=False, ensure_min_samples=2)
-        self.expected_ = _check_expected(expected, self.counts)
+        self.expected_ = check_expected(expected, self.counts)
         device = choose_device(self.device, X)
         X = device.xp.asarray(device.put(X))
-        self._middle, self._spread = self._units(X, device)
-        X = self._scaled(X, device)
-        toys = self._toys(X, null, device, rng)
+        self._units = Units.of(X, device, self.standardize)
+        X = self._units.scaled(X, device)
+        toys = make_toys(self, X, null, device, rng)
         self.kernel_ = self._kernel_of(X, rng)
         self.length_scale_ = getattr(self.kernel_, "length_scale", None)
         self.n_reference_ = toys.n_reference
+        self._alpha = self.penalty * (self.n_reference_ + self.expected_)
         centers = X[device.xp.asarray(toys.centers)]
-        self._reference = X[device.xp.asarray(toys.kept)]
-        alpha = self.penalty * (self.n_reference_ + self.expected_)
-        self._machine = Machine.of(
-            self.kernel_,
-            centers,
-            alpha,
-            self.expected_,
-            device,
-            self.tol,
-            self.max_iter,
-        )
-        self.centers_ = kind.out(centers * self._spread + self._middle)
+        self._reference = kind.out(X[device.xp.asarray(toys.kept)])
+        self._scaled_centers = kind.out(centers)
+        self.centers_ = kind.out(self._units.unscaled(centers, device))
+        self._machine = self._made(device)
         for name in OF_A_BATCH:
             vars(self).pop(name, None)
         return self._calibrate(toys)
@@ -275,8 +253,8 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features)
-            The batch, of any number of rows; with ``counts="poisson"`` their number
-            counts.
+            The batch, of any number of rows, which counts too; with
+            ``counts="fixed"`` of `expected` rows.
 
         Returns
         -------
@@ -285,24 +263,29 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
         Raises
         ------
         ValueError
-            For an empty batch, and one of other columns.
+            For an empty batch, one of other columns, and with ``counts="fixed"`` one
+            of another number of rows.
         """
         check_is_fitted(self, "null_distribution_")
         kind = ArrayKind(X)
         X = check_predict_X(self, X, sparse_ok=False)
-        device = self._machine.device
-        batch = self._scaled(device.xp.asarray(device.put(X)), device)
-        weight = self.expected_ / self.n_reference_
-        with device.here():
-            t, coef, converged = self._machine.test(
-                self._reference, batch.astype(self._reference.dtype), weight
+        if self.counts == "fixed" and len(X) != self.expected_:
+            raise ValueError(
+                f"X has {len(X)} rows, but with counts='fixed' all batches have "
+                f"expected={self.expected_:g}: pass so many, or use counts='poisson'"
             )
+        machine = self._machine_for(X)
+        device, weight = machine.device, self.expected_ / self.n_reference_
+        with device.here():
+            reference = device.xp.asarray(device.put(to_numpy_or_cupy(self._reference)))
+            batch = self._units.scaled(X, device).astype(reference.dtype)
+            t, coef, constant, converged = machine.test(reference, batch, weight)
         if not converged:
             _warn_unconverged("the fit of the batch", self.max_iter)
         p, z = self._significance(t)
         self.statistic_, self.pvalue_, self.zscore_ = t, p, z
         self.result_ = LikelihoodRatioResult(t, p, z, len(X))
-        self.dual_coef_ = kind.out(coef[:, 0])
+        self.dual_coef_, self.intercept_ = kind.out(coef), constant
         return self.result_
 
     def score_samples(self, X):
@@ -315,7 +298,8 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
         Returns
         -------
         array of shape (n_samples,)
-            Above 0 where the batch has more rows than are expected, as of counts.
+            Above 0 where the batch has more rows than are expected, as of counts. Far
+            from all centres it is the intercept, the same everywhere.
         """
         check_is_fitted(
             self,
@@ -325,31 +309,44 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
         )
         kind = ArrayKind(X)
         X = check_predict_X(self, X, sparse_ok=False)
-        device = self._machine.device
+        machine = self._machine_for(X)
+        device, centers = machine.device, machine.centers
         with device.here():
-            rows = self._scaled(device.xp.asarray(device.put(X)), device)
-            centers = self._machine.centers
-            operator = make_operator(
-                self.kernel_, rows.astype(centers.dtype), centers, device
-            )
-            coef = device.xp.asarray(to_numpy_or_cupy(self.dual_coef_))
-            return kind.out(operator @ coef)
+            rows = self._units.scaled(X, device).astype(centers.dtype)
+            operator = make_operator(self.kernel_, rows, centers, device)
+            coef = device.xp.asarray(device.put(to_numpy_or_cupy(self.dual_coef_)))
+            scores = operator @ coef
+            return kind.out(scores + scores.dtype.type(self.intercept_))
+
+    def __getstate__(self):
+        """Without the machine: it is large, may lie on a GPU, and can be made again."""
+        state = dict(super().__getstate__())
+        state.pop("_machine", None)
+        return state
 
     # ------------------------------------------------------------------ inside
 
-    def _units(self, X, device):
-        """Of the columns: where they are, and how wide."""
-        xp, d = device.xp, X.shape[1]
-        if not self.standardize:
-            return xp.zeros(d), xp.ones(d)
-        wide = X.astype(np.float64)
-        spread = wide.std(axis=0)
-        return wide.mean(axis=0), xp.where(spread > 0, spread, 1.0)
+    def _made(self, device):
+        """The machine on a device, from what `fit` keeps."""
+        return Machine.of(
+            self.kernel_,
+            device.xp.asarray(device.put(to_numpy_or_cupy(self._scaled_centers))),
+            self._alpha,
+            self.expected_,
+            device,
+            self.tol,
+            self.max_iter,
+        )
 
-    def _scaled(self, X, device):
-        middle, spread = map(device.xp.asarray, (self._middle, self._spread))
-        dtype = X.dtype if X.dtype.kind == "f" else np.float64
-        return ((X - middle) / spread).astype(dtype)
+    def _machine_for(self, X):
+        """The machine where a batch is worked on."""
+        own = to_numpy_or_cupy(self._reference)
+        device = choose_device(self.device, X, own, predicting=True)
+        machine = vars(self).get("_machine")
+        if machine is None or machine.device.name != device.name:
+            with device.here():
+                machine = self._machine = self._made(device)
+        return machine
 
     def _kernel_of(self, X, rng):
         scale = self.length_scale
@@ -358,49 +355,6 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
                 scale = median_distance(X, rng, QUANTILE)
             return RBF(scale)
         return resolve_kernel(self.kernel, X, length_scale=scale, random_state=rng)
-
-    def _toys(self, X, null, device, rng):
-        """`Toys`, of which there are enough rows."""
-        n, xp = len(X), device.xp
-        if callable(null):
-            given = null
-
-            def null(count, rng):
-                rows = check_predict_X(self, given(count, rng), sparse_ok=False)
-                if len(rows) != count:
-                    raise ValueError(
-                        f"null(n_rows, rng) returned {len(rows)} rows, not {count}"
-                    )
-                return self._scaled(xp.asarray(device.put(rows)), device)
-
-        elif null is not None:
-            rows = check_predict_X(self, null, sparse_ok=False)
-            null = self._scaled(xp.asarray(device.put(rows)), device)
-        p = self.n_centers
-        if p is None:
-            p = int(np.ceil(PER_ROOT * np.sqrt(n + self.expected_)))
-            p = min(p, MOST_CENTERS, max(1, n // 4))
-        if p > n:
-            raise ValueError(f"n_centers={p} of {n} rows of the reference")
-        is_random = self.counts == "poisson"
-        toys = Toys(X, null, p, self.expected_, is_random, xp, rng)
-        if toys.n_reference < max(p, 2) or toys.available < self.expected_:
-            raise ValueError(
-                f"expected={self.expected_:g} rows of a batch, "
-                f"{toys.spare or self.expected_:g} with room for a larger count, and "
-                f"{p} centers are too many for {n} rows of the reference"
-                + (f" and {len(null)} of null" if hasattr(null, "shape") else "")
-                + ": pass more rows, or a null sample"
-            )
-        if toys.n_reference < self.expected_:
-            warnings.warn(
-                f"the {toys.n_reference} rows of the reference that are left for the "
-                f"test are fewer than the {self.expected_:g} of a batch: its noise "
-                "hides what batches could show; pass more",
-                UserWarning,
-                stacklevel=4,
-            )
-        return toys
 
     def _calibrate(self, toys):
         t, failed = calibrate(self._machine, toys, self.n_toys)
@@ -425,25 +379,7 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
         if self.calibration == "toys":
             p = p_value(t, self.null_distribution_)
             return p, float(stats.norm.isf(p))
-        log_p = stats.chi2.logsf(t, self.df_)
-        return float(np.exp(log_p)), float(-special.ndtri_exp(log_p))
-
-
-def _check_expected(expected, counts):
-    if expected is None:
-        raise ValueError(
-            "fit(reference, expected=...): expected is the number of rows that a "
-            "batch has on average"
-        )
-    number = isinstance(expected, Real) and not isinstance(expected, bool)
-    if not (number and 0 < expected < np.inf):
-        raise ValueError(f"expected={expected!r} must be a number above 0")
-    if counts == "fixed" and expected != round(expected):
-        raise ValueError(
-            f"expected={expected!r} is not the number of rows of a batch, which "
-            "counts='fixed' takes it for"
-        )
-    return float(expected)
+        return chi2_significance(t, self.df_)
 
 
 def _warn_unconverged(what, max_iter):
