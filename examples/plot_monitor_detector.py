@@ -90,9 +90,10 @@ for name, found in (("all quantities at once", alarms), ("one at a time", single
 # Where?
 # ------
 # The machine keeps what it has learned of the last batch: the logarithm of the ratio of
-# densities, at any event. The map averages the ratio over bins of two times. On the
-# diagonals, where straight tracks are, events are missing; they have moved to where
-# there should be few.
+# densities, at any event. The map averages the ratio over bins of two times; the
+# histograms at its edges, one time each, look as they should. There are too many events
+# in the lower left corner, where both times are short. No track passes next to the
+# wires of both layers: a noise hit has come before the signal of one of them.
 
 display = LogRatioDisplay.from_estimator(
     monitor, batch, features=(0, 1), feature_names=names

@@ -19,6 +19,7 @@ from .estimators import (
     NystromKSDTest,
     PerturbedKSDTest,
     SteinControlVariates,
+    SteinSampler,
     SteinThinning,
     ksd_scorer,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "PerturbedKSDTest",
     "RandomSigns",
     "SteinControlVariates",
+    "SteinSampler",
     "SteinThinning",
     "ksd_scorer",
     "show_versions",

@@ -16,6 +16,7 @@ from ._mmd_test import MMDTest
 from ._mode_finder import KDEModeFinder
 from ._nystrom_ksd import NystromKSDTest
 from ._perturbed_ksd import PerturbedKSDTest
+from ._stein_sampler import SteinSampler
 from ._stein_thinning import SteinThinning
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "NystromKSDTest",
     "PerturbedKSDTest",
     "SteinControlVariates",
+    "SteinSampler",
     "SteinThinning",
     "ksd_scorer",
 ]

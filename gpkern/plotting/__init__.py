@@ -5,11 +5,13 @@ from ._coreset import CoresetDisplay
 from ._density_modes import DensityModesDisplay
 from ._effective_number import EffectiveNumberDisplay
 from ._integral import IntegralDisplay
+from ._log_ratio import LogRatioDisplay
 from ._mmd_curve import MMDCurveDisplay
 from ._mode_bandwidth import ModeBandwidthDisplay
 from ._null_distribution import NullDistributionDisplay
 from ._persistence import PersistenceDisplay
 from ._power_curve import PowerCurveDisplay
+from ._simplex import SimplexDisplay
 from ._witness import WitnessDisplay
 
 __all__ = [
@@ -18,10 +20,12 @@ __all__ = [
     "DensityModesDisplay",
     "EffectiveNumberDisplay",
     "IntegralDisplay",
+    "LogRatioDisplay",
     "MMDCurveDisplay",
     "ModeBandwidthDisplay",
     "NullDistributionDisplay",
     "PersistenceDisplay",
     "PowerCurveDisplay",
+    "SimplexDisplay",
     "WitnessDisplay",
 ]

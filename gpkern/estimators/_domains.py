@@ -1,0 +1,95 @@
+"""Targets on domains with edges, as Stein samplers see them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..targets import Target, as_target
+from ..targets.base import to_numpy
+
+FEW_COLUMNS = (
+    "target={} has {} columns, and the particles {}: on the simplex a target is a "
+    "function of all D coordinates, or of the first D - 1; elsewhere of all"
+)
+
+
+class DirichletTarget(Target):
+    """A Dirichlet distribution, of all coordinates.
+
+    Parameters
+    ----------
+    alpha : array-like of shape (D,)
+    """
+
+    has_log_density = can_sample = True
+
+    def __init__(self, alpha):
+        self.alpha = np.asarray(alpha, dtype=np.float64)
+        self.n_features = len(self.alpha)
+
+    def _score(self, X):
+        return (self.alpha - 1.0) / to_numpy(X)
+
+    def _log_density(self, X):
+        return np.log(to_numpy(X)) @ (self.alpha - 1.0)
+
+    def _sample(self, n, rng):
+        return rng.dirichlet(self.alpha, n)
+
+
+def target_of(given):
+    """`as_target`, and of frozen Dirichlet distributions too."""
+    if given is None:
+        raise ValueError(
+            "target=None: pass the density, as a function that returns scores, a "
+            "distribution of scipy.stats, or what gpkern.targets makes"
+        )
+    if type(given).__name__ == "dirichlet_frozen":
+        return DirichletTarget(given.alpha)
+    return as_target(given)
+
+
+class DomainScore:
+    """Scores at points of a domain, in all columns of the points.
+
+    On the simplex a target of the first D - 1 coordinates is taken as one of all: it
+    does not depend on the last one.
+
+    Parameters
+    ----------
+    target : Target
+    domain : str
+    n_features : int
+        Columns of the points.
+    device : Device
+        Of the points.
+    on_host : bool
+        Whether the target is to be given NumPy arrays.
+    """
+
+    def __init__(self, target, domain, n_features, device, on_host):
+        columns = target.n_features
+        allowed = {None, n_features} | ({n_features - 1} & {*_fewer(domain, columns)})
+        if columns not in allowed:
+            raise ValueError(
+                FEW_COLUMNS.format(type(target).__name__, columns, n_features)
+            )
+        self.target, self.device, self.on_host = target, device, on_host
+        self.is_free = columns is not None and columns < n_features
+
+    def __call__(self, P):
+        """Scores of shape (n, n_features), on the device."""
+        xp = self.device.xp
+        S = self.of_rows(self.target.score, P[:, :-1] if self.is_free else P)
+        if self.is_free:
+            S = xp.concatenate([S, xp.zeros_like(S[:, :1])], axis=1)
+        return S
+
+    def of_rows(self, f, rows):
+        """What a user's function makes of rows, float64 on the device."""
+        out = f(self.device.get(rows) if self.on_host else rows)
+        return self.device.xp.asarray(self.device.put(out), dtype=np.float64)
+
+
+def _fewer(domain, columns):
+    return [columns] if domain == "simplex" and columns is not None else []

@@ -1,0 +1,153 @@
+"""One fit of a `SteinSampler`: from particles and scores to a direction."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.gaussian_process.kernels import RBF
+
+from ..algorithms import particles
+from ..algorithms.particles import DivergenceError, Interactions, Steps
+from ..kernels import InverseMultiquadric, median_distance, resolve_kernel
+from ..kernels.program import Program
+from ..kernels.stein import BaseSlope
+
+BASES = {"imq": InverseMultiquadric, "rbf": RBF}
+# Particles whose pairs the median is taken of, in each step.
+MEDIAN_ROWS = 300
+# Particles of which SVMD and SVNG take the eigenvectors in each step.
+MOST_EIGEN = 4096
+REMEDY = "use a smaller step_size, or particles nearer to the density as X"
+
+
+def checked_particles(points, mirror):
+    """Particles inside of the domain, that are not all the same; or an error."""
+    outside = ~mirror.inside(points)
+    if bool(outside.any()):
+        raise ValueError(
+            f"X has {int(outside.sum())} of {len(points)} rows outside of domain="
+            f"{mirror.name!r} or on its edge, the first of them row "
+            f"{int(outside.argmax())}: rows must be {mirror.rule}"
+        )
+    if bool((points == points[:1]).all()):
+        raise ValueError(
+            "all rows of X are equal: particles in one place never part; start from "
+            "different ones"
+        )
+    return mirror.cleaned(points)
+
+
+class SteinFlow:
+    """One fit: from dual coordinates to a direction.
+
+    Parameters
+    ----------
+    sampler : SteinSampler
+    points : array of shape (n, D)
+    score : DomainScore
+    mirror : MirrorMap
+    device : Device
+    """
+
+    def __init__(self, sampler, points, score, mirror, device):
+        self.sampler, self.score = sampler, score
+        self.mirror, self.device = mirror, device
+        named = isinstance(sampler.kernel, str)
+        given = sampler.length_scale
+        self.follows = given == "median" or (given is None and named)
+        base = BASES[sampler.kernel]() if named else sampler.kernel
+        # The median is a unit of the rows, and not part of the kernel.
+        own = 1.0 if self.follows else given
+        self.base = resolve_kernel(base, points, length_scale=own)
+        Program.of(BaseSlope(self.base, 1), points.shape[1])
+        self.scale, n = 1.0, len(points)
+        some = np.unique(np.linspace(0, n - 1, MEDIAN_ROWS).astype(int))
+        self._some = device.xp.asarray(some)
+        if sampler.method in ("svmd", "svng") and n > MOST_EIGEN:
+            raise ValueError(
+                f"method={sampler.method!r} takes at most {MOST_EIGEN} particles, not "
+                f"{n}: use 'msvgd' or 'svgd'"
+            )
+        self._metric = particles.ScoreMetric(device.xp)
+
+    def run(self, points, report):
+        """Where the particles come to, and the lengths of the steps."""
+        sampler, mirror = self.sampler, self.mirror
+        steps = Steps(
+            sampler.step_size, sampler.schedule, sampler.max_iter, self.device.xp
+        )
+        projected = sampler.method == "svgd"
+        # Entries of "rmsprop" that remember a huge score stand still, but do not rest.
+        tol = 0.0 if sampler.schedule == "rmsprop" else sampler.tol
+        options = sampler.max_iter, tol, report
+        self._count = 0
+        try:
+            if projected or sampler.method == "svng":
+                retract = mirror.project if projected else (lambda P: P)
+                return particles.evolve(
+                    retract(points), self._direction, steps, retract, *options
+                )
+            E, norms = particles.evolve(
+                mirror.to_dual(points),
+                lambda E: self._direction(mirror.to_primal(E)),
+                steps,
+                lambda E: E,
+                *options,
+            )
+            return mirror.to_primal(E), norms
+        except DivergenceError as error:
+            raise ValueError(f"the particles fly apart: {error}; {REMEDY}") from None
+
+    def kernel(self):
+        """The kernel in the units of the particles."""
+        if not self.follows:
+            return self.base
+        return resolve_kernel(self.base, None, length_scale=self.scale)
+
+    def _direction(self, P):
+        S = self._score_at(P)
+        if self.follows:
+            self.scale = median_distance(P[self._some])
+        pairs = Interactions(self.base, P, self.scale, self.device)
+        method, linalg = self.sampler.method, self.device.linalg
+        self._count += 1
+        if method == "svgd":
+            return self.mirror.tangent(particles.svgd(pairs, S))
+        if method == "msvgd":
+            return particles.msvgd(pairs, S, self.mirror)
+        if method == "svmd":
+            return particles.svmd(pairs, S, self.mirror, linalg)
+        return particles.svng(pairs, S, *self._metric_at(P, S), linalg)
+
+    def _score_at(self, P):
+        try:
+            return self.score(P)
+        except ValueError as error:
+            if self._count == 0:
+                raise
+            raise ValueError(
+                f"after {self._count} steps {error}; or the steps are too long: "
+                f"{REMEDY}"
+            ) from error
+
+    def _metric_at(self, P, S):
+        """The metric of natural gradients, and the divergence of its inverse."""
+        metric = self.sampler.metric
+        if metric is None:
+            return self._metric(S), None
+        xp, d = self.device.xp, P.shape[1]
+
+        def metric_at(X):
+            G = self.score.of_rows(metric, X)
+            if G.shape != (len(X), d, d):
+                raise ValueError(
+                    f"metric(X) of X of shape {X.shape} has shape {G.shape}: it must "
+                    f"be ({len(X)}, {d}, {d})"
+                )
+            if not bool(xp.isfinite(G).all()):
+                raise ValueError("metric(X) holds NaN or infinity")
+            return 0.5 * (G + G.transpose(0, 2, 1))
+
+        G = metric_at(P)
+        if bool((xp.linalg.eigvalsh(G)[:, 0] <= 0).any()):
+            raise ValueError("metric(X) must hold positive definite matrices")
+        return G, particles.inverse_divergence(metric_at, P, G, xp)
