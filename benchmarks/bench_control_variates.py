@@ -3,9 +3,9 @@
     python benchmarks/bench_control_variates.py     # some three minutes
 
 Errors are root mean squares over 20 samples, against integrals that are known: of
-normal distributions in closed form or by quadrature, of a posterior (Lotka-Volterra) the
-means of its 4,000 reference draws, which have an error themselves: 1/63 of a standard
-deviation, were they independent.
+normal distributions in closed form or by quadrature; of a posterior (Lotka-Volterra)
+the means of its 4,000 reference draws, which have an error themselves: 1/63 of a
+standard deviation, were they independent.
 """
 
 from __future__ import annotations
