@@ -15,6 +15,7 @@ from ._linear_ksd import LinearKSDTest
 from ._mmd_test import MMDTest
 from ._mode_finder import KDEModeFinder
 from ._nystrom_ksd import NystromKSDTest
+from ._particle_minimizer import ParticleMinimizer
 from ._perturbed_ksd import PerturbedKSDTest
 from ._stein_sampler import SteinSampler
 from ._stein_thinning import SteinThinning
@@ -34,6 +35,7 @@ __all__ = [
     "LinearKSDTest",
     "MMDTest",
     "NystromKSDTest",
+    "ParticleMinimizer",
     "PerturbedKSDTest",
     "SteinControlVariates",
     "SteinSampler",

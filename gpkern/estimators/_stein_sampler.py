@@ -134,7 +134,7 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
     Examples
     --------
     >>> import numpy as np
-    >>> from gpkern.estimators._stein_sampler import SteinSampler
+    >>> from gpkern import SteinSampler
     >>> sampler = SteinSampler(lambda X: 3.0 - X, random_state=0)
     >>> X = sampler.fit(np.random.default_rng(0).normal(size=(50, 2))).samples_
     >>> bool(np.abs(X.mean(axis=0) - 3.0).max() < 0.05)

@@ -10,8 +10,7 @@ from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from gpkern import KSDTest, SteinThinning, ksd_scorer
-from gpkern.estimators._stein_sampler import SteinSampler
+from gpkern import KSDTest, SteinSampler, SteinThinning, ksd_scorer
 from gpkern.kernels import RBF, InverseMultiquadric, Laplacian, Matern
 from gpkern.targets import LogDensity, Score
 
