@@ -53,7 +53,7 @@ def speed(device, repetitions):
     )
     one, result = _harness.seconds(lambda: test.test(batch), 3, 1, sync)
     yield {
-        "work": f"N_ref 100,000, N 20,000, d 5, {centers:,} centers, float32",
+        "work": f"N_ref 100,000, N 20,000, d 5, {centers:,} centers",
         "where": device or "cpu",
         "fit_of_10_toys_s": fit,
         "test_s": one,

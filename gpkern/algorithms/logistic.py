@@ -23,8 +23,8 @@ from .nystrom import regularised_cholesky
 # Largest relative residual of a step's equations, and iterations that they may take.
 FORCING, MOST_ITERATIONS = 0.1, 200
 # What a step gains over what it was to gain: below the first, where that is little, all
-# that is left is rounding; within the second of 1 it was one of Newton's last.
-# How far promises may be above gains of mere rounding.
+# that is left is rounding; within the second of 1 it was one of Newton's last. And how
+# far above gains of mere rounding promises may be.
 NOISE, NEARLY, ROUGHLY = 0.25, 0.5, 30.0
 # Iterations from which a preconditioner with newer weights pays.
 SLOW = 12

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..kernels.stein import BaseSlope
 from ..operator import make_operator
+from .training import DivergenceError
 
 # Particles up to which the Gram matrix is held: products with it are then BLAS's.
 DENSE_ROWS = 2048
@@ -260,10 +261,6 @@ class Steps:
         size = self.xp.sqrt(self._squares)
         # An entry that has never moved stays.
         return step * way / self.xp.where(size > 0, size, 1.0)
-
-
-class DivergenceError(ArithmeticError):
-    """The particles fly apart."""
 
 
 def evolve(E, direction, steps, retract, max_iter, tol, report):

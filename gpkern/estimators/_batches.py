@@ -71,16 +71,19 @@ class Units:
         return cls(device.get(wide.mean(axis=0)), spread)
 
     def scaled(self, X, device):
-        """Rows in these units, on the device."""
+        """Rows in these units, on the device.
+
+        In float64: in float32 the slope of a fit is too rough for penalties as small
+        as here.
+        """
         X = device.xp.asarray(device.put(X))
         middle, spread = map(device.xp.asarray, (self.middle, self.spread))
-        # In float32 the slope of a fit is too rough for penalties as small as here.
         return (X.astype(np.float64) - middle) / spread
 
     def unscaled(self, X, device):
         """The rows that these were."""
         middle, spread = map(device.xp.asarray, (self.middle, self.spread))
-        return (X * spread + middle).astype(X.dtype)
+        return X * spread + middle
 
 
 def check_expected(expected, counts):

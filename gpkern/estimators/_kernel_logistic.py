@@ -24,13 +24,18 @@ from ._door import (
     choose_device,
     to_numpy_or_cupy,
 )
-from ._labels import encode, labels_out, winners
-from ._linear_prediction import CenterValues, choose_centers, kernel_of
+from ._labels import encode
+from ._linear_prediction import (
+    CenterValues,
+    ClassValues,
+    choose_centers,
+    kernel_of,
+)
 from ._parameters import AT_LEAST_ONE, CENTERS, KERNEL, RUN
 
 
 class KernelLogisticRegression(
-    ScoreMixin, ClassifierMixin, CenterValues, BaseEstimator
+    ClassValues, ScoreMixin, ClassifierMixin, CenterValues, BaseEstimator
 ):
     """Kernel logistic regression, from hundreds to millions of rows.
 
@@ -224,23 +229,6 @@ class KernelLogisticRegression(
         self.dual_coef_ = kind.out(coef[:, 0] if columns == 1 else coef)
         return self
 
-    def decision_function(self, X):
-        """Log odds of the classes.
-
-        Parameters
-        ----------
-        X : {array-like, CSR matrix} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        scores : array of shape (n_samples,) or (n_samples, n_classes)
-            The log odds of ``classes_[1]`` for two classes; else logarithms of the
-            probabilities, up to a constant for each row.
-        """
-        values, kind, _ = self._scores(X, "decision_function")
-        return kind.out(values if self.dual_coef_.ndim == 2 else values[:, 0])
-
     def predict_proba(self, X):
         """Probabilities of the classes.
 
@@ -271,22 +259,6 @@ class KernelLogisticRegression(
         """
         log_P, kind, _ = self._log_probabilities(X, "predict_log_proba")
         return kind.out(log_P)
-
-    def predict(self, X):
-        """Predict the labels.
-
-        Parameters
-        ----------
-        X : {array-like, CSR matrix} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        y : array of shape (n_samples,)
-            Labels.
-        """
-        values, kind, device = self._scores(X, "predict")
-        return labels_out(self.classes_, winners(values), kind, device)
 
     # ------------------------------------------------------------------ inside
 
@@ -350,14 +322,14 @@ class KernelLogisticRegression(
         name = type(self).__name__
         return lambda i, s: print(f"[{name}] step {i}: objective {s.objectives[0]:.8g}")
 
-    def _scores(self, X, method):
+    def _values(self, X, method):
         """Log odds of shape (m, c), the user's array kind, the device."""
-        values, kind, device = self._values(X, method)
+        values, kind, device = super()._values(X, method)
         constants = device.xp.asarray(to_numpy_or_cupy(self.intercept_))
         return values + constants.astype(values.dtype), kind, device
 
     def _log_probabilities(self, X, method):
-        F, kind, device = self._scores(X, method)
+        F, kind, device = self._values(X, method)
         xp = device.xp
         if F.shape[1] == 1:
             F = xp.concatenate([-F, xp.zeros_like(F)], axis=1)

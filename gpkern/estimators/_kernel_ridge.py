@@ -7,7 +7,8 @@ from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin, _fit
 
 from ._door import ArrayKind, ScoreMixin, all_or_nothing, check_fit_X, check_targets
 from ._kernel_ridge_base import _Ridge
-from ._labels import encode, labels_out, winners
+from ._labels import encode
+from ._linear_prediction import ClassValues
 
 
 class KernelRidge(ScoreMixin, MultiOutputMixin, RegressorMixin, _Ridge):
@@ -163,7 +164,7 @@ class KernelRidge(ScoreMixin, MultiOutputMixin, RegressorMixin, _Ridge):
         return kind.out(values if self.dual_coef_.ndim == 2 else values[:, 0])
 
 
-class KernelRidgeClassifier(ScoreMixin, ClassifierMixin, _Ridge):
+class KernelRidgeClassifier(ClassValues, ScoreMixin, ClassifierMixin, _Ridge):
     """Kernel ridge regression on class indicators of -1 and 1.
 
     The kernel counterpart of `sklearn.linear_model.RidgeClassifier`. `KernelRidge` says
@@ -264,35 +265,3 @@ class KernelRidgeClassifier(ScoreMixin, ClassifierMixin, _Ridge):
         self.classes_ = classes
         self.dual_coef_ = kind.out(coef[:, 0] if Y.shape[1] == 1 else coef)
         return self
-
-    def decision_function(self, X):
-        """Score of each class.
-
-        Parameters
-        ----------
-        X : {array-like, CSR matrix} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        scores : array of shape (n_samples,) or (n_samples, n_classes)
-            One number for two classes, positive for ``classes_[1]``.
-        """
-        values, kind, _ = self._values(X, "decision_function")
-        return kind.out(values if self.dual_coef_.ndim == 2 else values[:, 0])
-
-    def predict(self, X):
-        """Predict the labels.
-
-        Parameters
-        ----------
-        X : {array-like, CSR matrix} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        y : array of shape (n_samples,)
-            Labels.
-        """
-        values, kind, device = self._values(X, "predict")
-        return labels_out(self.classes_, winners(values), kind, device)

@@ -24,7 +24,7 @@ from ._door import (
     to_numpy_or_cupy,
 )
 from ._kernel_thinning import KernelThinning
-from ._labels import winners
+from ._labels import labels_out, winners
 
 # Rows that a sampler takes at a time, of data that is read in slices.
 CHUNK_ROWS = 16_384
@@ -94,6 +94,44 @@ class CenterValues:
         kind = ArrayKind(X)
         K = check_predict_X(self, X)
         return K @ coef, kind, choose_device(self.device, K, coef, predicting=True)
+
+
+class ClassValues:
+    """Scores and labels of a classifier with the values of a `CenterValues`."""
+
+    def decision_function(self, X):
+        """Score of each class.
+
+        Parameters
+        ----------
+        X : {array-like, CSR matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        scores : array of shape (n_samples,) or (n_samples, n_classes)
+            One number for two classes, positive for ``classes_[1]``: of logistic
+            regression the log odds, and otherwise the logarithms of the probabilities,
+            up to a constant for each row.
+        """
+        values, kind, _ = self._values(X, "decision_function")
+        return kind.out(values if self.dual_coef_.ndim == 2 else values[:, 0])
+
+    def predict(self, X):
+        """Predict the labels.
+
+        Parameters
+        ----------
+        X : {array-like, CSR matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        y : array of shape (n_samples,)
+            Labels.
+        """
+        values, kind, device = self._values(X, "predict")
+        return labels_out(self.classes_, winners(values), kind, device)
 
 
 def choose_centers(estimator, kernel, data, device, random_state, weights=None):

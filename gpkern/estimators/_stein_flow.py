@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.gaussian_process.kernels import RBF
 
 from ..algorithms import particles
 from ..algorithms.particles import DivergenceError, Interactions, Steps
-from ..kernels import InverseMultiquadric, median_distance, resolve_kernel
+from ..kernels import median_distance, resolve_kernel
 from ..kernels.program import Program
 from ..kernels.stein import BaseSlope
+from ._testing import BASES
 
-BASES = {"imq": InverseMultiquadric, "rbf": RBF}
 # Particles whose pairs the median is taken of, in each step.
 MEDIAN_ROWS = 300
 # Particles of which SVMD and SVNG take the eigenvectors in each step.

@@ -16,7 +16,8 @@ from ..algorithms.mirror_maps import MAPS, mirror_map
 from ._domains import DomainScore, target_of
 from ._door import ArrayKind, all_or_nothing, check_fit_X, choose_device
 from ._parameters import AT_LEAST_ONE, RUN
-from ._stein_flow import BASES, SteinFlow, checked_particles
+from ._stein_flow import SteinFlow, checked_particles
+from ._testing import BASES
 
 # Steps between the lines of `verbose`.
 PRINT_EVERY = 100
