@@ -61,8 +61,8 @@ def make_muons(
     >>> X = make_muons(2000, random_state=0)
     >>> X.shape
     (2000, 5)
-    >>> (0.5 * (X[:, 0] + X[:, 2]) + X[:, 1]).mean().round(-1)  # ns
-    np.float64(390.0)
+    >>> float((0.5 * (X[:, 0] + X[:, 2]) + X[:, 1]).mean().round(-1))  # ns
+    390.0
     """
     for name, value in (("threshold", threshold), ("cathode", cathode)):
         if not 0 < value < np.inf:

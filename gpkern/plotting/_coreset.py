@@ -183,3 +183,11 @@ def _columns(features, names, width):
             raise ValueError(f"features: X has {width} columns, none of number {f}")
         columns.append(f % width)
     return columns
+
+
+def two_columns(features, names, width):
+    """Numbers of two different columns, given by their numbers or names."""
+    columns = _columns(features, names, width)
+    if len(columns) != 2 or columns[0] == columns[1]:
+        raise ValueError(f"features={features} must be two columns")
+    return columns

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..estimators._likelihood_ratio import LearnedLikelihoodRatioTest
 from ..targets.base import namespace
 from ._contributions import names_of
-from ._coreset import _columns, _on_host
+from ._coreset import _on_host, two_columns
 from ._density_modes import check_counts
 
 # Quantiles of the rows between which the bins lie.
@@ -146,7 +146,7 @@ class LogRatioDisplay:
             rows = _rows_of(test, reference, "reference")
         width = rows.shape[1]
         names = names_of(test, feature_names, width)
-        columns = _two(features, names, width)
+        columns = two_columns(features, names, width)
         scores = _scores(test, rows)
         weight = test.expected_ / len(rows)
         batch, reference = given[:, columns], rows[:, columns]
@@ -240,13 +240,6 @@ def _rows_of(test, rows, name):
             f"{name} has shape {rows.shape}, the test was fitted to {d} columns"
         )
     return rows
-
-
-def _two(features, names, width):
-    columns = _columns(features, names, width)
-    if len(columns) != 2 or columns[0] == columns[1]:
-        raise ValueError(f"features={features} must be two columns")
-    return columns
 
 
 def _scores(test, rows):

@@ -13,7 +13,7 @@ from ..estimators._ksd_test import KSDTest
 from ..estimators._mmd_test import MMDTest
 from ..targets.base import namespace
 from ._contributions import names_of
-from ._coreset import _columns, _on_host
+from ._coreset import _on_host, two_columns
 from ._density_modes import check_counts
 
 # Points of the grid along each axis: arrows, and contours.
@@ -223,10 +223,7 @@ def _two(features, names, width):
             f"the sample has {width} column{'s' if width > 1 else ''}, and the witness "
             "is drawn in two" + (": choose them by features" if width > 2 else "")
         )
-    columns = _columns(features, names, width)
-    if len(columns) != 2 or columns[0] == columns[1]:
-        raise ValueError(f"features={features} must be two columns")
-    return columns
+    return two_columns(features, names, width)
 
 
 def _axis(values, n_grid):
