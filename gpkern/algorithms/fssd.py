@@ -186,6 +186,7 @@ def optimal_locations(base, points, scores, V, device, fixed_width=False):
     Returns
     -------
     V : array of shape (J, d), float64
+        Those to start from where these rows show no difference anywhere.
     base : Kernel
         A copy with the best width.
     """
@@ -228,7 +229,9 @@ def optimal_locations(base, points, scores, V, device, fixed_width=False):
         bounds=[*bounds, (-bound, bound)],
         options={"maxiter": MOST_STEPS},
     )
-    return unpacked(found.x if np.isfinite(found.x).all() else start)
+    # Where no place shows a difference the objective is largest, 0, out of all reach.
+    useful = np.isfinite(found.x).all() and found.fun < 0.0
+    return unpacked(found.x if useful else start)
 
 
 def _box(X, middle, spread):

@@ -69,6 +69,15 @@ def test_what_is_chosen():
     assert not np.allclose(median.locations_, drawn.locations_)
 
 
+def test_chosen_locations_stay_in_reach():
+    """Training rows that show no difference must not send all locations away."""
+    for s in (6, 27):
+        X = normal(1000, 1, s)
+        test = FSSDTest(minus, random_state=s, n_resamples=200).fit(X)
+        assert test.pvalue_ > 0.05
+        assert np.abs(test.locations_ - X.T).min(axis=1).max() < test.length_scale_
+
+
 def test_train_size():
     X = normal(100, 2)
     assert FSSDTest(minus, train_size=30).fit(X).n_test_ == 70
