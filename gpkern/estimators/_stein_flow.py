@@ -61,7 +61,8 @@ class SteinFlow:
         self.scale, n = 1.0, len(points)
         some = np.unique(np.linspace(0, n - 1, MEDIAN_ROWS).astype(int))
         self._some = device.xp.asarray(some)
-        if sampler.method in ("svmd", "svng") and n > MOST_EIGEN:
+        eigen = sampler.method == "svmd" or sampler.metric is not None
+        if eigen and n > MOST_EIGEN:
             raise ValueError(
                 f"method={sampler.method!r} takes at most {MOST_EIGEN} particles, not "
                 f"{n}: use 'msvgd' or 'svgd'"
@@ -80,14 +81,17 @@ class SteinFlow:
         options = sampler.max_iter, tol, report
         self._count = 0
         try:
-            if projected or sampler.method == "svng":
-                retract = mirror.project if projected else (lambda P: P)
+            if projected:
                 return particles.evolve(
-                    retract(points), self._direction, steps, retract, *options
+                    mirror.project(points),
+                    lambda P: self._direction(P, P),
+                    steps,
+                    mirror.project,
+                    *options,
                 )
             E, norms = particles.evolve(
                 mirror.to_dual(points),
-                lambda E: self._direction(mirror.to_primal(E)),
+                lambda E: self._direction(E, mirror.to_primal(E)),
                 steps,
                 lambda E: E,
                 *options,
@@ -102,20 +106,25 @@ class SteinFlow:
             return self.base
         return resolve_kernel(self.base, None, length_scale=self.scale)
 
-    def _direction(self, P):
-        S = self._score_at(P)
-        if self.follows:
-            self.scale = median_distance(P[self._some])
-        pairs = Interactions(self.base, P, self.scale, self.device)
+    def _direction(self, E, P):
+        """Where particles P move, whose coordinates of moving are E."""
         method, linalg = self.sampler.method, self.device.linalg
+        S = self._score_at(P)
         self._count += 1
         if method == "svgd":
-            return self.mirror.tangent(particles.svgd(pairs, S))
+            return self.mirror.tangent(particles.svgd(self._pairs(P), S))
         if method == "msvgd":
-            return particles.msvgd(pairs, S, self.mirror)
+            return particles.msvgd(self._pairs(P), S, self.mirror)
         if method == "svmd":
-            return particles.svmd(pairs, S, self.mirror, linalg)
-        return particles.svng(pairs, S, *self._metric_at(P, S), linalg)
+            return particles.svmd(self._pairs(P), S, self.mirror, linalg)
+        # The score of the dual coordinates' density; on "real" S itself.
+        S = self.mirror.free(self.mirror.mirrored_score(P, S))
+        return particles.svng(self._pairs(E), S, *self._metric_at(E, S), linalg)
+
+    def _pairs(self, points):
+        if self.follows:
+            self.scale = median_distance(points[self._some])
+        return Interactions(self.base, points, self.scale, self.device)
 
     def _score_at(self, P):
         try:

@@ -46,14 +46,16 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
         "svmd": with a kernel that knows the geometry of that map; it takes an
         eigendecomposition of the Gram matrix a step. On "real" it is "svgd", up to the
         2% of the kernel that it leaves out.
-        "svng": natural gradients, for "real": where columns differ much in scale, or
-        correlate.
+        "svng": natural gradients, where columns differ much in scale, or correlate; on
+        domains with edges in dual coordinates and with a kernel of these, which suits
+        densities that vanish at the edges.
     domain : {"real", "simplex", "orthant", "cube"}, default="real"
         Where the density lives. "simplex": rows have all D coordinates, positive and
         of sum 1. "orthant": positive numbers. "cube": from -1 to 1 in all columns.
     kernel : {"imq", "rbf"} or Kernel, default="imq"
         ``(1 + |x - y|^2 / l^2)^(-1/2)``, ``exp(-|x - y|^2 / (2 l^2))``, or a smooth
-        kernel of the Euclidean distance of points of the domain, in all columns.
+        kernel of the Euclidean distance of points of the domain, in all columns; of
+        "svng" of dual coordinates.
     length_scale : float, "median" or None, default=None
         The l. "median" is the median distance of the particles, estimated again in
         each step. None is "median" for a kernel given by name, and a kernel object's
@@ -74,9 +76,10 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
         times the direction; a function of the number of the step, from 0, is a factor
         of that.
     metric : callable or None, default=None
-        Of "svng": ``metric(X) -> (n, d, d)``, positive definite matrices at particles,
-        such as Fisher information, in the array library of X. None is the
-        mean product of scores over particles and steps, one for all particles.
+        Of "svng" on "real": ``metric(X) -> (n, d, d)``, positive definite matrices at
+        particles, such as Fisher information, in the array library of X. None is the
+        mean product of scores over particles and steps, one for all particles, and on
+        domains with edges that of dual coordinates.
     max_iter : int, default=1000
         Steps.
     tol : float, default=1e-4
@@ -265,13 +268,13 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
 
     def _check_combination(self):
         """An error for parameters that do not fit together."""
-        if self.method == "svng" and self.domain != "real":
-            raise ValueError(
-                f"method='svng' is for domain='real', not {self.domain!r}: use 'svmd', "
-                "whose geometry is that of the domain"
-            )
         if self.metric is not None and self.method != "svng":
             raise ValueError(f"metric belongs to method='svng', not {self.method!r}")
+        if self.metric is not None and self.domain != "real":
+            raise ValueError(
+                f"metric is for domain='real', not {self.domain!r}: leave it None, "
+                "which estimates one of the dual coordinates"
+            )
 
     def _start(self, X, target):
         """The particles to start from, as they are given or drawn."""

@@ -66,12 +66,31 @@ DOMAINS = {
 }
 
 
+# Coordinates without edges, and the scores of their densities.
+UNBOUNDED = {
+    "orthant": lambda X: (np.log(X), [3.0, 5.0] - X / [1.0, 0.5]),
+    "cube": lambda X: (
+        2.0 * np.arctanh(X),
+        [2.0, 4.0] - np.array([5.0, 6.0]) * (0.5 + 0.5 * X),
+    ),
+    "simplex": lambda X: (
+        np.log(X[:, :2] / X[:, 2:]),
+        [0.5, 4.0] - 6.5 * X[:, :2],
+    ),
+}
+
+
+def ksd_test(domain, X):
+    points, scores = UNBOUNDED[domain](X)
+    return KSDTest(random_state=0).fit(points, scores=scores)
+
+
 def draws_of(domain, n):
     target = DOMAINS[domain]
     return target.rvs(n if domain == "simplex" else (n, 2), random_state=0)
 
 
-@pytest.mark.parametrize("method", ["msvgd", "svmd"])
+@pytest.mark.parametrize("method", ["msvgd", "svmd", "svng"])
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_domains(method, domain, device):
     sampler = SteinSampler(
@@ -89,6 +108,9 @@ def test_domains(method, domain, device):
     assert X.shape == (50, many.shape[1])
     fresh = [energy_distance(many[i : i + 50], many) for i in range(0, 1000, 50)]
     assert energy_distance(X, many) < np.mean(fresh)
+    assert not ksd_test(domain, X).rejected_
+    before = clone(sampler).set_params(max_iter=1, step_size=1e-9).fit().samples_
+    assert ksd_test(domain, before).rejected_, "the test has no power"
     if domain == "simplex":
         assert_allclose(X.sum(axis=1), 1.0)
         assert (X > 0).all()
@@ -288,7 +310,11 @@ EDGE = np.array([[0.2, 0.8, 0.0], [0.2, 0.3, 0.5]])
         ({"n_particles": 1}, None, "'n_particles' parameter"),
         ({"step_size": 0.0}, start(), "'step_size' parameter"),
         ({"schedule": "adam"}, start(), "'schedule' parameter"),
-        ({"method": "svng", "domain": "cube"}, start(), "use 'svmd'"),
+        (
+            {"method": "svng", "domain": "cube", "metric": np.cov},
+            start() / 10,
+            "metric is for domain='real'",
+        ),
         ({"metric": np.cov}, start(), "metric belongs to method='svng'"),
         ({"domain": "simplex"}, EDGE, "1 of 2 rows outside of domain='simplex'"),
         ({"domain": "simplex"}, 2 * EDGE, "with a sum of 1"),
