@@ -71,8 +71,8 @@ class SteinControlVariates(BaseEstimator):
         "direct" factors the matrix of all draws; "pcg" runs conjugate gradients on a
         matrix that is never formed. "auto" is "direct" while the matrix fits
         scikit-learn's ``working_memory``.
-    tol : float, default=1e-8
-        Relative residual at which "pcg" stops.
+    tol : float, default=1e-5
+        Relative residual at which "pcg" stops; of errors of predictions 1e-3 is enough.
     max_iter : int, default=500
         Limit of the iterations of "pcg".
     device : {None, "cpu", "cuda", "cuda:N"}, default=None
@@ -164,7 +164,7 @@ class SteinControlVariates(BaseEstimator):
         alpha="auto",
         task_covariance="auto",
         solver="auto",
-        tol=1e-8,
+        tol=1e-5,
         max_iter=500,
         device=None,
         random_state=None,

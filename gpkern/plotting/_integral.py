@@ -72,11 +72,12 @@ class IntegralDisplay:
         Parameters
         ----------
         estimator : SteinControlVariates
-        X : array of shape (n, d)
-            Draws in an order that does not matter, such as a shuffled one.
-        y : array of shape (n,)
+        X : array of shape (n, d) or (chain, draw, d)
+            Draws in an order that does not matter, such as a shuffled one. The first
+            draws of chains are the first ones of all of them.
+        y : array of shape (n,) or (chain, draw)
             Values of one integrand.
-        scores : array of shape (n, d), default=None
+        scores : array of the shape of X, default=None
             Where the estimator has no target.
         sizes : sequence of int, default=None
             How many draws; None is ten numbers from 20 to n.
@@ -92,6 +93,7 @@ class IntegralDisplay:
         -------
         IntegralDisplay
         """
+        X, y, scores = map(_in_turn, (X, y, scores), (3, 2, 3))
         n, y = len(X), np.asarray(y, dtype=np.float64)
         if y.shape != (n,):
             raise ValueError(f"y has shape {y.shape}, and one integrand needs ({n},)")
@@ -111,7 +113,7 @@ class IntegralDisplay:
         columns = np.array(found).T
         return cls(sizes, *columns, truth).plot(ax=ax, name=name, **kwargs)
 
-    def plot(self, ax=None, *, name="integral", **kwargs):
+    def plot(self, ax=None, *, name="integral", mean_kwargs=None, **kwargs):
         """Draw it.
 
         Parameters
@@ -120,8 +122,10 @@ class IntegralDisplay:
             None makes a figure.
         name : str, default="integral"
             For the axis.
+        mean_kwargs : dict, default=None
+            Of ``ax.errorbar``, for the means of the values.
         **kwargs
-            Of ``ax.errorbar``, for both estimates.
+            Of ``ax.errorbar``, for the control variates.
 
         Returns
         -------
@@ -135,16 +139,27 @@ class IntegralDisplay:
             _, ax = plt.subplots(layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
         look = {"marker": "o", "markersize": 4, "capsize": 3, "linestyle": "none"}
-        rows = (
-            ("mean of the values", self.means, self.mean_errors, "0.6", 1 / 1.04),
-            ("control variates", self.integrals, self.errors, "C0", 1.04),
-        )
-        for label, values, errors, color, aside in rows:
-            options = look | {"label": label, "color": color} | kwargs
+        plain = look | {"label": "mean of the values", "color": "0.6"}
+        own = look | {"label": "control variates", "color": "C0"}
+        for values, errors, aside, options in (
+            (self.means, self.mean_errors, 1 / 1.04, plain | (mean_kwargs or {})),
+            (self.integrals, self.errors, 1.04, own | kwargs),
+        ):
             ax.errorbar(self.sizes * aside, values, WIDTH * errors, **options)
         if self.truth is not None:
             label = "known value"
             ax.axhline(self.truth, color="C3", linewidth=1, zorder=0, label=label)
-        ax.set(xscale="log", xlabel="draws", ylabel=f"{name}, two standard errors")
+        ax.set_xscale("log", subs=[2, 5])
+        for axis in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+            axis("{x:g}")
+        ax.set(xlabel="draws", ylabel=f"{name}, two standard errors")
         ax.legend(frameon=False)
         return self
+
+
+def _in_turn(values, ndim):
+    """Chains (chain, draw, ...) as rows, the first draw of each of them first."""
+    if np.ndim(values) != ndim:
+        return values
+    values = np.moveaxis(np.asarray(values), 0, 1)
+    return values.reshape(-1, *values.shape[2:])

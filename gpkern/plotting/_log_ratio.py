@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
+from ..estimators._door import check_predict_X
 from ..estimators._likelihood_ratio import LearnedLikelihoodRatioTest
 from ..targets.base import namespace
 from ._contributions import names_of
@@ -24,19 +25,20 @@ class LogRatioDisplay:
     """Where a batch differs from the reference, in two columns.
 
     A map of bins: the rows that the machine of a `LearnedLikelihoodRatioTest` finds in
-    them, over those that are expected. In each bin the learned ratio is averaged over
-    the reference's rows, which is the ratio of the two columns alone whatever the
-    others are: red where the batch has too many rows, blue where it has too few. The
-    histograms at the edges are what was counted, without a machine. It is best made by
-    `from_estimator`.
+    them, over those that are expected, as a natural logarithm. In each bin the learned
+    ratio is averaged over the reference's rows, which is the ratio of the two columns
+    alone whatever the others are, and over the batch's where the reference has next to
+    none: red where the batch has too many rows, blue where it has too few, grey where
+    neither sample has any. Dots are the batch. The histograms at the edges are what was
+    counted, without a machine. It is best made by `from_estimator`.
 
     Parameters
     ----------
     edges : list of two ndarrays
         Edges of the bins, of the first column and of the second.
     log_ratio : ndarray of shape (n_bins, n_bins)
-        The first column along the first axis; NaN where the reference has too few
-        rows to tell.
+        The first column along the first axis; NaN where there are too few rows to
+        tell.
     batch, reference : ndarray of shape (n, 2)
         Rows.
     weight : float
@@ -134,24 +136,23 @@ class LogRatioDisplay:
         check_is_fitted(test, "dual_coef_", msg="call fit, then test(batch), first")
         check_counts(n_bins=(n_bins, 2))
         given = _rows_of(test, batch, "batch")
-        if len(given) != test.result_.n_rows:
-            raise ValueError(
-                f"batch has {len(given)} rows, the last one that was tested had "
-                f"{test.result_.n_rows}: call test(batch) first"
-            )
-        if reference is None:
-            own = _on_host(test._reference).astype(np.float64)
-            rows = own * test._units.spread + test._units.middle
-        else:
+        own = _on_host(test._reference).astype(np.float64)
+        own = own * test._units.spread + test._units.middle
+        scores, of_batch = _scores(test, own), _scores(test, given)
+        _check_last(test, scores, of_batch)
+        rows = own
+        if reference is not None:
             rows = _rows_of(test, reference, "reference")
+            scores = _scores(test, rows)
         width = rows.shape[1]
         names = names_of(test, feature_names, width)
         columns = two_columns(features, names, width)
-        scores = _scores(test, rows)
         weight = test.expected_ / len(rows)
         batch, reference = given[:, columns], rows[:, columns]
         edges = [_edges(reference[:, k], batch[:, k], n_bins) for k in range(2)]
-        log_ratio = _in_bins(reference, scores, weight, edges)
+        log_ratio = _in_bins(reference, scores, edges, LEAST)
+        beyond = _in_bins(batch, of_batch, edges, 1)
+        log_ratio = np.where(np.isnan(log_ratio), beyond, log_ratio)
         names = [names[c] for c in columns]
         display = cls(
             edges, log_ratio, batch, reference, weight, names, result=test.result_
@@ -177,21 +178,23 @@ class LogRatioDisplay:
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
+        from mpl_toolkits.axes_grid1 import make_axes_locatable
 
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
-        known = self.log_ratio[np.isfinite(self.log_ratio)]
-        most = float(abs(known).max(initial=0.0)) or 1.0
+        most = self._most()
         look = {"cmap": "RdBu_r", "vmin": -most, "vmax": most, "zorder": 0}
-        ax.set_facecolor("0.9")  # of bins that the reference does not reach
+        ax.set_facecolor("0.9")  # of bins that neither sample reaches
         drawn = ax.pcolormesh(*self.edges, self.log_ratio.T, **(look | kwargs))
         dots = {"s": 3, "color": "black", "alpha": 0.4, "linewidths": 0}
         ax.scatter(*self.batch.T, **(dots | (batch_kwargs or {})))
         ax.set(xlabel=self.feature_names[0], ylabel=self.feature_names[1])
         ax.set(xlim=self.edges[0][[0, -1]], ylim=self.edges[1][[0, -1]])
-        top = ax.inset_axes([0.0, 1.02, 1.0, 0.22], sharex=ax)
-        side = ax.inset_axes([1.02, 0.0, 0.22, 1.0], sharey=ax)
+        # Within the room of `ax`, whatever the layout of its figure.
+        divider = make_axes_locatable(ax)
+        top = divider.append_axes("top", "22%", pad=0.06, sharex=ax)
+        side = divider.append_axes("right", "22%", pad=0.06, sharey=ax)
         self._histogram(top, 0, "vertical")
         self._histogram(side, 1, "horizontal")
         self.histogram_axes_ = top, side
@@ -207,11 +210,23 @@ class LogRatioDisplay:
             drawn,
             ax=ax,
             location="bottom",
+            extend="both",
             label="log of rows over expected rows, as learned",
         )
         if self.result is not None:
             top.set_title(f"z = {self.result.zscore:.1f}")
         return self
+
+    def _most(self):
+        """End of the colours: the largest ratio of bins where rows are, or should be.
+
+        Those at the rim, where neither is so, are noise.
+        """
+        expected, *_ = np.histogram2d(*self.reference.T, bins=self.edges)
+        there, *_ = np.histogram2d(*self.batch.T, bins=self.edges)
+        counts = (self.weight * expected >= 1) | (there > 0)
+        known = self.log_ratio[counts & np.isfinite(self.log_ratio)]
+        return float(abs(known).max(initial=0.0)) or 1.0
 
     def _histogram(self, ax, column, orientation):
         """Rows in the bins of one column: expected ones filled, those of the batch."""
@@ -233,13 +248,23 @@ class LogRatioDisplay:
 
 def _rows_of(test, rows, name):
     """A sample on the host, which has the columns of the fit."""
-    rows = _on_host(rows).astype(np.float64)
-    d = test.n_features_in_
-    if rows.ndim != 2 or rows.shape[1] != d:
+    try:
+        rows = check_predict_X(test, rows, sparse_ok=False)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return _on_host(rows).astype(np.float64)
+
+
+def _check_last(test, scores, of_batch):
+    """An error unless the statistic is what the last batch has."""
+    weight = test.expected_ / len(scores)
+    t = 2.0 * (of_batch.sum() - weight * np.expm1(scores).sum())
+    same = len(of_batch) == test.result_.n_rows
+    if not (same and np.isclose(t, test.statistic_, rtol=1e-3, atol=1e-3)):
         raise ValueError(
-            f"{name} has shape {rows.shape}, the test was fitted to {d} columns"
+            f"batch, of {len(of_batch)} rows, is not the last one that was tested, of "
+            f"{test.result_.n_rows}: call test(batch) first"
         )
-    return rows
 
 
 def _scores(test, rows):
@@ -259,9 +284,9 @@ def _edges(reference, batch, n_bins):
     return np.linspace(low, high, n_bins + 1)
 
 
-def _in_bins(reference, scores, weight, edges):
-    """Log of the mean learned ratio over the reference's rows of each bin."""
-    count, *_ = np.histogram2d(*reference.T, bins=edges)
-    found, *_ = np.histogram2d(*reference.T, bins=edges, weights=np.exp(scores))
+def _in_bins(rows, scores, edges, least):
+    """Log of the mean learned ratio over the rows of each bin, NaN of too few."""
+    count, *_ = np.histogram2d(*rows.T, bins=edges)
+    found, *_ = np.histogram2d(*rows.T, bins=edges, weights=np.exp(scores))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(count >= LEAST, np.log(found / count), np.nan)
+        return np.where(count >= least, np.log(found / count), np.nan)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import stats
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
 from ._coreset import _on_host
+
+# Of tests that have no level of their own.
+LEVEL = 0.05
 
 
 class NullDistributionDisplay:
@@ -25,6 +29,8 @@ class NullDistributionDisplay:
         Level of the test.
     name : str, default=None
         Of the test, for the title.
+    replicates : ndarray of shape (n_resamples,), default=None
+        Those that a distribution was fitted to, drawn under its curve.
 
     Attributes
     ----------
@@ -45,18 +51,30 @@ class NullDistributionDisplay:
     >>> display = NullDistributionDisplay.from_estimator(test)  # doctest: +SKIP
     """
 
-    def __init__(self, statistic, null_distribution, pvalue, alpha=0.05, name=None):
+    def __init__(
+        self,
+        statistic,
+        null_distribution,
+        pvalue,
+        alpha=0.05,
+        name=None,
+        replicates=None,
+    ):
         self.statistic, self.null_distribution = statistic, null_distribution
         self.pvalue, self.alpha, self.name = pvalue, alpha, name
+        self.replicates = replicates
 
     @classmethod
-    def from_estimator(cls, test, *, ax=None, **kwargs):
+    def from_estimator(cls, test, *, alpha=None, ax=None, **kwargs):
         """Draw the null distribution of a fitted test.
 
         Parameters
         ----------
         test : KSDTest, MMDTest, PerturbedKSDTest or another test
-            Fitted.
+            Fitted; a `LearnedLikelihoodRatioTest` that has tested a batch, whose toys
+            are drawn with the chi-square distribution that stands for them.
+        alpha : float, default=None
+            Level; None is the test's own, and 0.05 where it has none.
         ax : matplotlib Axes, default=None
             None makes a figure.
         **kwargs
@@ -72,13 +90,19 @@ class NullDistributionDisplay:
                 f"test={type(test).__name__} has no null distribution: pass a fitted "
                 "test, such as KSDTest or MMDTest"
             )
-        null = test.null_distribution_
+        check_is_fitted(test, "statistic_", msg="call test(batch) first: there is none")
+        null, replicates = test.null_distribution_, None
+        if not hasattr(null, "pdf"):
+            null = _on_host(null)
+        if getattr(test, "calibration", None) == "chi2":
+            null, replicates = stats.chi2(test.df_), null
         return cls(
             test.statistic_,
-            null if hasattr(null, "pdf") else _on_host(null),
+            null,
             test.pvalue_,
-            test.alpha,
+            getattr(test, "alpha", LEVEL) if alpha is None else alpha,
             type(test).__name__,
+            replicates,
         ).plot(ax=ax, **kwargs)
 
     @property
@@ -115,6 +139,10 @@ class NullDistributionDisplay:
             _, ax = plt.subplots(layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
         null = self.null_distribution
+        if self.replicates is not None:
+            label = f"{len(self.replicates):,} replicates"
+            look = {"bins": "auto", "density": True, "color": "0.85", "label": label}
+            ax.hist(self.replicates, **look)
         if hasattr(null, "pdf"):
             at = np.linspace(null.ppf(1e-4), null.isf(1e-4), 400)
             look = {"color": "0.5", "label": "null distribution"}

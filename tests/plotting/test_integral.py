@@ -41,6 +41,21 @@ def test_shows_the_estimates():
     assert ax.get_ylabel().startswith("E cos")
 
 
+def test_chains_and_looks():
+    rng = np.random.default_rng(0)
+    chains = rng.normal(size=(4, 50, 2))
+    X = chains.transpose(1, 0, 2).reshape(200, 2)  # first draws of all chains first
+    model = SteinControlVariates(random_state=0)
+    options = {"sizes": [40, 200], "color": "C1", "mean_kwargs": {"color": "k"}}
+    of_chains = IntegralDisplay.from_estimator(
+        model, chains, chains[..., 0], scores=-chains, **options
+    )
+    of_rows = IntegralDisplay.from_estimator(model, X, X[:, 0], scores=-X, **options)
+    assert_allclose(of_chains.integrals, of_rows.integrals)
+    plain, own = of_rows.ax_.containers
+    assert plain.lines[0].get_color() == "k" and own.lines[0].get_color() == "C1"
+
+
 def test_bad_inputs():
     X = np.zeros((10, 1))
     model = SteinControlVariates(lambda x: -x)

@@ -90,16 +90,41 @@ def test_another_reference_names_and_axes():
     assert_array_equal(display.reference, REFERENCE[:2000, [2, 0]])
     assert display.weight == 300 / 2000
     assert ax.collections[0].get_cmap().name == "PiYG"
+    with pytest.raises(ValueError, match="batch: The feature names should match"):
+        draw(test, batch[["c", "b", "a"]])
     named = draw(test, batch, feature_names=["x", "y", "z"])
     assert named.feature_names == ["x", "y"]
 
 
-def test_bins_without_rows_have_no_colour(fitted):
-    far = np.vstack([BATCH[:290], np.full((10, 3), 30.0)])
+def test_bins_beyond_the_reference_are_those_of_the_batch(fitted):
+    far = np.vstack([BATCH[:270], np.full((30, 3), [30.0, 30.0, 0.0])])
     fitted.test(far)
     display = draw(fitted, far)
-    assert display.edges[0][-1] >= 29 and np.isnan(display.log_ratio[-1, -1])
+    assert display.edges[0][-1] >= 29 and np.isnan(display.log_ratio[-1, 0])
+    score = fitted.score_samples(far[-1:])[0]
+    assert score > 0 and display.log_ratio[-1, -1] == pytest.approx(score)
+    assert display.ax_.collections[0].get_clim()[1] >= score - 1e-9
     fitted.test(BATCH)
+
+
+def test_colours_do_not_end_at_empty_bins(fitted):
+    """The rim, where nothing is expected and nothing is, must not set the scale."""
+    display = draw(fitted, n_bins=30)
+    x, y = display.edges
+    expected = display.weight * np.histogram2d(*display.reference.T, bins=(x, y))[0]
+    there = np.histogram2d(*display.batch.T, bins=(x, y))[0]
+    most = np.nanmax(abs(display.log_ratio[(expected >= 1) | (there > 0)]))
+    assert display.ax_.collections[0].get_clim() == pytest.approx((-most, most))
+
+
+def test_all_axes_stay_where_the_given_one_was(fitted):
+    figure, ax = plt.subplots()
+    place = ax.get_position()
+    display = draw(fitted, ax=ax)
+    figure.canvas.draw()
+    for own in (ax, *display.histogram_axes_):
+        box = own.get_position()
+        assert box.x1 <= place.x1 + 1e-6 and box.y1 <= place.y1 + 1e-6
 
 
 def test_errors(fitted):
@@ -110,9 +135,10 @@ def test_errors(fitted):
         draw(fresh)
     with pytest.raises(TypeError, match="MMDTest has learned no log ratio"):
         draw(MMDTest())
-    with pytest.raises(ValueError, match="batch has 10 rows, the last one"):
-        draw(fitted, BATCH[:10])
-    with pytest.raises(ValueError, match="the test was fitted to 3 columns"):
+    for other in (BATCH[:10], BATCH + 0.5):
+        with pytest.raises(ValueError, match="is not the last one that was tested"):
+            draw(fitted, other)
+    with pytest.raises(ValueError, match=r"batch: X has 2 features.* expecting 3"):
         draw(fitted, BATCH[:, :2])
     with pytest.raises(ValueError, match="must be two columns"):
         draw(fitted, features=(1, 1))

@@ -15,6 +15,7 @@ from gpkern import (  # noqa: E402
     FSSDTest,
     KernelDensity,
     KSDTest,
+    LearnedLikelihoodRatioTest,
     LinearKSDTest,
     MMDTest,
     NystromKSDTest,
@@ -107,6 +108,25 @@ def test_axes_and_options():
     assert display.ax_ is ax
     assert len(ax.patches) == 7
     assert_array_equal(ax.patches[0].get_facecolor(), [1, 0, 0, 1])
+
+
+def test_toys_and_their_chi_square():
+    rng = np.random.default_rng(0)
+    monitor = LearnedLikelihoodRatioTest(n_toys=30, random_state=0)
+    monitor.fit(rng.normal(size=(3000, 2)), expected=200)
+    with pytest.raises(NotFittedError, match=r"test\(batch\)"):
+        draw(monitor)
+    monitor.test(rng.normal(size=(200, 2)))
+    display = draw(monitor, alpha=0.1)
+    _, critical, _ = display.ax_.lines
+    assert critical.get_xdata()[0] == pytest.approx(stats.chi2.isf(0.1, monitor.df_))
+    assert sum(bar.get_height() * bar.get_width() for bar in display.ax_.patches) == (
+        pytest.approx(1.0)
+    )
+    assert display.ax_.get_title().endswith("rejected at 0.1")
+    toys = draw(monitor.set_params(calibration="toys"))
+    assert toys.replicates is None and toys.null_distribution is not None
+    assert_array_equal(toys.null_distribution, monitor.null_distribution_)
 
 
 def test_errors():
