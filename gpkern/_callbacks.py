@@ -14,21 +14,29 @@ except ImportError:
         return method
 
 
-class EpochCallbacks:
-    """Tells an estimator's callbacks about its epochs and batches.
+class FitCallbacks:
+    """Tells an estimator's callbacks about its fit: epochs and batches, or steps.
 
     Parameters
     ----------
     estimator : estimator
-    n_epochs : int
-        At most.
+    n_parts : int
+        Epochs or steps, at most.
     """
 
-    def __init__(self, estimator, n_epochs):
+    def __init__(self, estimator, n_parts):
         self.estimator, self.root, self.epoch = estimator, None, None
         if getattr(estimator, "_skl_callbacks", None):
-            self.root = estimator._init_callback_context(max_subtasks=None)
+            self.root = estimator._init_callback_context(max_subtasks=n_parts)
             self.root.call_on_fit_task_begin(estimator=estimator)
+
+    def step_end(self):
+        """One step without parts is done; True asks to stop."""
+        if self.root is None:
+            return False
+        task = self.root.subcontext("step")
+        task.call_on_fit_task_begin(estimator=self.estimator)
+        return task.call_on_fit_task_end(estimator=self.estimator)
 
     def epoch_begin(self, n_batches):
         """Start of an epoch."""

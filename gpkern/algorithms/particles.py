@@ -249,7 +249,14 @@ class Steps:
         """The move along a direction, of its shape."""
         self._count += 1
         if callable(self.schedule):
-            return self.step_size * float(self.schedule(self._count - 1)) * way
+            factor = self.schedule(self._count - 1)
+            try:
+                return self.step_size * float(factor) * way
+            except (TypeError, ValueError):
+                raise TypeError(
+                    f"schedule({self._count - 1}) returned {factor!r}: it must be a "
+                    "number, the factor of step_size"
+                ) from None
         if self.schedule == "constant":
             return self.step_size * way
         old, new, step = self._squares, way * way, self.step_size
@@ -286,21 +293,24 @@ def evolve(E, direction, steps, retract, max_iter, tol, report):
     E : array of shape (n, d)
     norms : list of float
         Root mean squares of the moves.
+    rests : bool
+        Whether the last one was within `tol`.
 
     Raises
     ------
     DivergenceError
     """
-    norms, reach = [], FAR * (_spread(E) + _rms(E))
+    norms, rests, reach = [], False, FAR * (_spread(E) + _rms(E))
     for _ in range(max_iter):
         move = steps(direction(E))
         norms.append(_rms(move))
         if not norms[-1] <= reach:
             raise DivergenceError(f"step {len(norms)} is {norms[-1]:.2g} long")
         E = retract(E + move)
-        if report(norms) or (tol > 0 and norms[-1] <= tol * _spread(E)):
+        rests = tol > 0 and norms[-1] <= tol * _spread(E)
+        if report(norms) or rests:
             break
-    return E, norms
+    return E, norms, rests
 
 
 def _rms(A):

@@ -72,7 +72,7 @@ class Rule:
     tol : float
     score : callable or None
         Validation score of coefficients, larger is better; None: no early stopping.
-    callbacks : EpochCallbacks or None
+    callbacks : FitCallbacks or None
     report : callable or None
         Called with the `History` after each epoch.
     """

@@ -7,10 +7,8 @@ import numpy as np
 from ..targets import Target, as_target
 from ..targets.base import to_numpy
 
-FEW_COLUMNS = (
-    "target={} has {} columns, and the particles {}: on the simplex a target is a "
-    "function of all D coordinates, or of the first D - 1; elsewhere of all"
-)
+FEW_COLUMNS = "target has {} columns, and the particles have {}"
+ON_SIMPLEX = ": it must be a function of all D coordinates, or of the first D - 1"
 
 
 class DirichletTarget(Target):
@@ -37,16 +35,31 @@ class DirichletTarget(Target):
         return rng.dirichlet(self.alpha, n)
 
 
-def target_of(given):
-    """`as_target`, and of frozen Dirichlet distributions too."""
+def target_of(given, domain="real"):
+    """`as_target`, and of frozen Dirichlet distributions, on the simplex, too."""
     if given is None:
         raise ValueError(
             "target=None: pass the density, as a function that returns scores, a "
             "distribution of scipy.stats, or what gpkern.targets makes"
         )
     if type(given).__name__ == "dirichlet_frozen":
+        if domain != "simplex":
+            raise ValueError(
+                "target is a Dirichlet distribution, which has no density on domain="
+                f"{domain!r}: use domain='simplex' of SteinSampler"
+            )
         return DirichletTarget(given.alpha)
     return as_target(given)
+
+
+def columns_of(target):
+    """Columns of a target that particles are drawn for."""
+    if target.n_features is None:
+        raise ValueError(
+            "X=None: the target does not say how many columns it has; pass particles "
+            "to start from as X, or gpkern.targets.Score(f, n_features=d)"
+        )
+    return target.n_features
 
 
 class DomainScore:
@@ -71,9 +84,8 @@ class DomainScore:
         columns = target.n_features
         allowed = {None, n_features} | ({n_features - 1} & {*_fewer(domain, columns)})
         if columns not in allowed:
-            raise ValueError(
-                FEW_COLUMNS.format(type(target).__name__, columns, n_features)
-            )
+            more = ON_SIMPLEX if domain == "simplex" else ""
+            raise ValueError(FEW_COLUMNS.format(columns, n_features) + more)
         self.target, self.device, self.on_host = target, device, on_host
         self.is_free = columns is not None and columns < n_features
 

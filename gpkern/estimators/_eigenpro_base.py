@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .. import _device
-from .._callbacks import CallbackSupportMixin, EpochCallbacks
+from .._callbacks import CallbackSupportMixin, FitCallbacks
 from .._validation import working_dtype
 from ..algorithms.eigenpro import Options, assemble
 from ..algorithms.training import DivergenceError, RowSource, Rule, train
@@ -133,7 +133,7 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
                 values = machine.model.predict(X_held, coef).astype(np.float64)
                 return self._score_values(values + offset, held.y)
 
-        callbacks = EpochCallbacks(self, self.n_epochs)
+        callbacks = FitCallbacks(self, self.n_epochs)
         rule = Rule(
             self.n_epochs,
             self.n_iter_no_change,

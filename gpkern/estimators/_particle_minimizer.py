@@ -10,14 +10,14 @@ from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._callbacks import CallbackSupportMixin, EpochCallbacks, with_callbacks
+from .._callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from .._device import is_cupy
 from ..algorithms import langevin
 from ..algorithms.particles import DivergenceError
 from ..kernels import median_distance, resolve_kernel
 from ..kernels.program import Program
 from ..kernels.stein import BaseSlope
-from ._domains import DomainScore, target_of
+from ._domains import DomainScore, columns_of, target_of
 from ._door import ArrayKind, all_or_nothing, check_fit_X, choose_device
 from ._parameters import AT_LEAST_ONE, RUN
 from ._stein_flow import BASES, REMEDY
@@ -165,15 +165,16 @@ class ParticleMinimizer(CallbackSupportMixin, BaseEstimator):
 
     @all_or_nothing
     @with_callbacks
-    def fit(self, X, y=None, *, start=None):
+    def fit(self, X=None, y=None, *, start=None):
         """Move particles.
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
+        X : array-like of shape (n, n_features), default=None
             Without a target the sample that they are to stand for. With one the
             particles to start from; their median distance is the length scale, so
-            that they should be spread about as widely as the density.
+            that they should be spread about as widely as the density. None, with a
+            target: draws of a normal distribution with variance 1.
         y : Ignored
         start : array-like of shape (n_particles, n_features), default=None
             Without a target: particles to start from. None: normal ones, with the
@@ -190,18 +191,21 @@ class ParticleMinimizer(CallbackSupportMixin, BaseEstimator):
             not smooth enough, and a start that does not fit X.
         """
         self._validate_params()
-        kind, rng = ArrayKind(X), check_random_state(self.random_state)
+        rng = check_random_state(self.random_state)
+        target = None if self.target is None else target_of(self.target)
+        if X is None:
+            X = self._drawn(target, rng)
+        kind = ArrayKind(X)
         rows = check_fit_X(self, X, sparse_ok=False, ensure_min_samples=2)
         device = choose_device(self.device, rows)
         xp, on_host = device.xp, not is_cupy(rows)
         rows = xp.asarray(device.put(rows), dtype=np.float64)
         base, unit = self._kernel(rows, rng)
         start = self._start(rows, start, rng, device)
-        if self.target is None:
+        if target is None:
             objective = langevin.MMDObjective(base, rows / unit, device)
         else:
-            target, d = target_of(self.target), rows.shape[1]
-            score = DomainScore(target, "real", d, device, on_host)
+            score = DomainScore(target, "real", rows.shape[1], device, on_host)
             objective = langevin.KSDObjective(
                 base, lambda P: unit * score(unit * P), device
             )
@@ -225,6 +229,15 @@ class ParticleMinimizer(CallbackSupportMixin, BaseEstimator):
             base = self.kernel_ = resolve_kernel(base, rows)
         Program.of(BaseSlope(base, 1), rows.shape[1])
         return base, unit
+
+    def _drawn(self, target, rng):
+        """Particles to start from where none are given."""
+        if target is None:
+            raise ValueError(
+                "X=None: pass the sample that particles are to stand for as X, or a "
+                "density as target"
+            )
+        return rng.standard_normal((self.n_particles, columns_of(target)))
 
     def _start(self, rows, start, rng, device):
         """Particles to start from, on the device."""
@@ -255,10 +268,9 @@ class ParticleMinimizer(CallbackSupportMixin, BaseEstimator):
         # Noise may take particles from a better start to this, but no further.
         most = 10.0 * path[0] + 100.0 * factor * self.temperature * start.shape[1]
         every = max(1, self.max_iter // NOTES)
-        callbacks = EpochCallbacks(self, self.max_iter)
+        callbacks = FitCallbacks(self, self.max_iter)
 
         def report(i, X):
-            callbacks.epoch_begin(1)
             if i % every == 0:
                 path.append(factor * objective.squared(X))
                 if not path[-1] <= most:
@@ -268,7 +280,7 @@ class ParticleMinimizer(CallbackSupportMixin, BaseEstimator):
                     )
                 if self.verbose:
                     print(f"[ParticleMinimizer] step {i}: discrepancy {path[-1]:.4g}")
-            return callbacks.epoch_end()
+            return callbacks.step_end()
 
         def noise():
             return xp.asarray(rng.standard_normal(start.shape))

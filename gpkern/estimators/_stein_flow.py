@@ -61,10 +61,10 @@ class SteinFlow:
         self.scale, n = 1.0, len(points)
         some = np.unique(np.linspace(0, n - 1, MEDIAN_ROWS).astype(int))
         self._some = device.xp.asarray(some)
-        eigen = sampler.method == "svmd" or sampler.metric is not None
+        eigen = sampler.method_ == "svmd" or sampler.metric is not None
         if eigen and n > MOST_EIGEN:
             raise ValueError(
-                f"method={sampler.method!r} takes at most {MOST_EIGEN} particles, not "
+                f"method={sampler.method_!r} takes at most {MOST_EIGEN} particles, not "
                 f"{n}: use 'msvgd' or 'svgd'"
             )
         self._metric = particles.ScoreMetric(device.xp)
@@ -75,30 +75,27 @@ class SteinFlow:
         steps = Steps(
             sampler.step_size, sampler.schedule, sampler.max_iter, self.device.xp
         )
-        projected = sampler.method == "svgd"
+        projected = sampler.method_ == "svgd"
         # Entries of "rmsprop" that remember a huge score stand still, but do not rest.
         tol = 0.0 if sampler.schedule == "rmsprop" else sampler.tol
-        options = sampler.max_iter, tol, report
         self._count = 0
+        to_dual, to_primal, retract = mirror.to_dual, mirror.to_primal, _same
+        if projected:
+            to_dual, to_primal, retract = mirror.project, _same, mirror.project
         try:
-            if projected:
-                return particles.evolve(
-                    mirror.project(points),
-                    lambda P: self._direction(P, P),
-                    steps,
-                    mirror.project,
-                    *options,
-                )
-            E, norms = particles.evolve(
-                mirror.to_dual(points),
-                lambda E: self._direction(E, mirror.to_primal(E)),
+            E, norms, rests = particles.evolve(
+                to_dual(points),
+                lambda E: self._direction(E, to_primal(E)),
                 steps,
-                lambda E: E,
-                *options,
+                retract,
+                sampler.max_iter,
+                tol,
+                report,
             )
-            return mirror.to_primal(E), norms
         except DivergenceError as error:
             raise ValueError(f"the particles fly apart: {error}; {REMEDY}") from None
+        self.is_restless = tol > 0 and len(norms) == sampler.max_iter and not rests
+        return to_primal(E), norms
 
     def kernel(self):
         """The kernel in the units of the particles."""
@@ -108,7 +105,7 @@ class SteinFlow:
 
     def _direction(self, E, P):
         """Where particles P move, whose coordinates of moving are E."""
-        method, linalg = self.sampler.method, self.device.linalg
+        method, linalg = self.sampler.method_, self.device.linalg
         S = self._score_at(P)
         self._count += 1
         if method == "svgd":
@@ -159,3 +156,7 @@ class SteinFlow:
         if bool((xp.linalg.eigvalsh(G)[:, 0] <= 0).any()):
             raise ValueError("metric(X) must hold positive definite matrices")
         return G, particles.inverse_divergence(metric_at, P, G, xp)
+
+
+def _same(E):
+    return E

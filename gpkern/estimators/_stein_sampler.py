@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._callbacks import CallbackSupportMixin, EpochCallbacks, with_callbacks
+from .._callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
 from .._device import is_cupy
 from ..algorithms.mirror_maps import MAPS, mirror_map
-from ._domains import DomainScore, target_of
+from ._domains import DirichletTarget, DomainScore, columns_of, target_of
 from ._door import ArrayKind, all_or_nothing, check_fit_X, choose_device
 from ._parameters import AT_LEAST_ONE, RUN
 from ._stein_flow import SteinFlow, checked_particles
@@ -38,14 +40,15 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
         The density: a function that returns the scores of rows (of random subsets of
         data too, when each call draws one), a frozen distribution of `scipy.stats`,
         ``scipy.stats.dirichlet(alpha)`` on the simplex, or anything of `KSDTest`.
-    method : {"svgd", "msvgd", "svmd", "svng"}, default="svgd"
+    method : {"auto", "svgd", "msvgd", "svmd", "svng"}, default="auto"
+        "auto": "svgd" on "real", "msvgd" on domains with edges.
         "svgd": Stein variational gradient descent. On a domain with edges, particles
         are moved back to the nearest point that is 1e-6 inside of it: a baseline,
-        which wants steps that are small beside the domain, such as 0.01.
+        whose particles pile up at edges where the density does not vanish.
         "msvgd": the same in dual coordinates of the domain's mirror map.
         "svmd": with a kernel that knows the geometry of that map; it takes an
-        eigendecomposition of the Gram matrix a step. On "real" it is "svgd", up to the
-        2% of the kernel that it leaves out.
+        eigendecomposition of the Gram matrix a step, and leaves out the least 2% of
+        it, with details of the density that need them.
         "svng": natural gradients, where columns differ much in scale, or correlate; on
         domains with edges in dual coordinates and with a kernel of these, which suits
         densities that vanish at the edges.
@@ -84,7 +87,8 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
         Steps.
     tol : float, default=1e-4
         Particles rest when the root mean square of a step is below this share of their
-        spread; not of "rmsprop", whose steps do not tell.
+        spread; not of "rmsprop", whose steps do not tell. A warning says where they
+        did not come to rest.
     warm_start : bool, default=False
         Whether ``fit()`` without particles goes on from ``samples_``.
     device : {None, "cpu", "cuda", "cuda:N"}, default=None
@@ -98,6 +102,8 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
     ----------
     samples_ : array of shape (n_particles, n_features), float64
         Where the particles have come to.
+    method_ : str
+        What "auto" stands for.
     n_iter_ : int
         Steps.
     step_norms_ : ndarray of shape (n_iter_,)
@@ -149,7 +155,6 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
     >>> from scipy import stats
     >>> sampler = SteinSampler(
     ...     stats.dirichlet([5.0, 3.0, 2.0]),
-    ...     method="msvgd",
     ...     domain="simplex",
     ...     n_particles=30,
     ...     random_state=0,
@@ -161,7 +166,7 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
     _parameter_constraints = {
         **RUN,
         "target": [object],
-        "method": [StrOptions({"svgd", "msvgd", "svmd", "svng"})],
+        "method": [StrOptions({"auto", "svgd", "msvgd", "svmd", "svng"})],
         "domain": [StrOptions(set(MAPS))],
         "kernel": [StrOptions(set(BASES)), Kernel],
         "length_scale": [
@@ -182,7 +187,7 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
         self,
         target=None,
         *,
-        method="svgd",
+        method="auto",
         domain="real",
         kernel="imq",
         length_scale=None,
@@ -239,7 +244,7 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
         """
         self._validate_params()
         self._check_combination()
-        target = target_of(self.target)
+        target = target_of(self.target, self.domain)
         X = self._start(X, target)
         kind = ArrayKind(X)
         points = check_fit_X(self, X, sparse_ok=False, ensure_min_samples=2)
@@ -251,23 +256,32 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
         points = checked_particles(points, mirror)
         score = DomainScore(target, self.domain, points.shape[1], device, on_host)
         flow = SteinFlow(self, points, score, mirror, device)
-        callbacks = EpochCallbacks(self, self.max_iter)
+        callbacks = FitCallbacks(self, self.max_iter)
 
         def report(norms):
-            callbacks.epoch_begin(1)
             if self.verbose and len(norms) % PRINT_EVERY == 0:
                 print(f"[SteinSampler] step {len(norms)}: {norms[-1]:.3g} long")
-            return callbacks.epoch_end()
+            return callbacks.step_end()
 
         samples, norms = flow.run(points, report)
         callbacks.end()
+        if flow.is_restless:
+            warnings.warn(
+                f"the particles did not come to rest in max_iter={self.max_iter} steps,"
+                " where a step would be below tol of their spread: raise max_iter or "
+                "step_size, or use schedule='rmsprop'",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
         self.samples_ = kind.out(samples)
         self.n_iter_, self.step_norms_ = len(norms), np.array(norms)
         self.kernel_ = flow.kernel()
         return self
 
     def _check_combination(self):
-        """An error for parameters that do not fit together."""
+        """An error for parameters that do not fit together; sets `method_`."""
+        own = "svgd" if self.domain == "real" else "msvgd"
+        self.method_ = own if self.method == "auto" else self.method
         if self.metric is not None and self.method != "svng":
             raise ValueError(f"metric belongs to method='svng', not {self.method!r}")
         if self.metric is not None and self.domain != "real":
@@ -282,10 +296,11 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
             return X
         if self.warm_start and hasattr(self, "samples_"):
             return self.samples_
-        if target.n_features is None:
+        d = columns_of(target)
+        if self.domain == "simplex" and not isinstance(target, DirichletTarget):
             raise ValueError(
-                "X=None: the target does not say how many columns it has; pass "
-                "particles to start from as X, or gpkern.targets.Score(f, n_features=d)"
+                "X=None: on the simplex a target may be a function of D or of D - 1 "
+                "coordinates; pass particles to start from, of D columns, as X"
             )
         rng = check_random_state(self.random_state)
-        return mirror_map(self.domain).draw(self.n_particles, target.n_features, rng)
+        return mirror_map(self.domain).draw(self.n_particles, d, rng)

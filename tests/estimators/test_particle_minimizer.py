@@ -236,6 +236,18 @@ def test_start_seed_clone_pickle():
     assert not np.allclose(other.samples_, first.samples_)
 
 
+def test_without_particles_to_start_from():
+    target = stats.multivariate_normal([1.0, -1.0])
+    model = ParticleMinimizer(target, n_particles=7, max_iter=300, random_state=0)
+    X = model.fit().samples_
+    assert X.shape == (7, 2)
+    assert_allclose(X.mean(axis=0), target.mean, atol=0.1)
+    with pytest.raises(ValueError, match="X=None: pass the sample"):
+        ParticleMinimizer().fit()
+    with pytest.raises(ValueError, match="X=None: the target does not say"):
+        ParticleMinimizer(np.negative).fit()
+
+
 def test_verbose(capsys):
     X = np.random.default_rng(0).normal(size=(50, 2))
     ParticleMinimizer(max_iter=20, random_state=0, verbose=1).fit(X)
@@ -257,7 +269,7 @@ ROWS = np.random.default_rng(0).normal(size=(20, 2))
         ({}, {"start": ROWS * np.nan}, "start contains NaN"),
         ({"target": lambda X: X * np.nan}, {}, "NaN or infinite in 20 of 20"),
         ({"target": NORMAL, "step_size": 3.0}, {}, "smaller step_size"),
-        ({"target": stats.norm()}, {}, "has 1 columns, and the particles 2"),
+        ({"target": stats.norm()}, {}, "has 1 columns, and the particles have 2"),
     ],
 )
 def test_bad_input(params, options, message):

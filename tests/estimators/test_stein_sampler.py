@@ -1,6 +1,7 @@
 """`SteinSampler`: particles stand for the density, on every domain; bad input."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gpkern import KSDTest, SteinSampler, SteinThinning, ksd_scorer
@@ -145,7 +147,12 @@ def test_projected_particles_are_inside():
     alpha = np.array([3.0, 2.0, 4.0])
     target = stats.dirichlet(alpha)
     sampler = SteinSampler(
-        target, domain="simplex", step_size=0.01, n_particles=50, random_state=0
+        target,
+        method="svgd",
+        domain="simplex",
+        step_size=0.01,
+        n_particles=50,
+        random_state=0,
     )
     X = sampler.fit().samples_
     assert_allclose(X.sum(axis=1), 1.0)
@@ -187,6 +194,7 @@ def test_scales_do_not_matter_to_natural_gradients():
     def last_column(method, **more):
         """Its spread, which only steps of the right length reach."""
         options = {"schedule": "constant", "step_size": 1.0, "max_iter": 300}
+        options["tol"] = 0.0
         model = SteinSampler(target, method=method, **options, **more)
         return model.fit(start(40) * scale * 2.0).samples_[:, 1].std() / scale[1]
 
@@ -203,6 +211,26 @@ def test_schedules(schedule):
     X = sampler.fit(start()).samples_
     assert_allclose(X.mean(axis=0), NORMAL.mean, atol=0.1)
     assert sampler.step_norms_[-1] < 0.02 * sampler.step_norms_[0]
+
+
+def test_particles_that_do_not_rest_are_warned_about():
+    model = SteinSampler(NORMAL, schedule="constant", step_size=0.01, max_iter=20)
+    with pytest.warns(ConvergenceWarning, match="max_iter=20 steps"):
+        model.fit(start())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clone(model).set_params(tol=0.0).fit(start())
+        clone(model).set_params(schedule="rmsprop").fit(start())
+
+
+def test_default_method_follows_the_domain():
+    assert SteinSampler(NORMAL, max_iter=2).fit(start()).method_ == "svgd"
+    target, X = DOMAINS["cube"], start() / 10
+    options = {"domain": "cube", "max_iter": 30}
+    auto = SteinSampler(target, **options).fit(X)
+    named = SteinSampler(target, method="msvgd", **options).fit(X)
+    assert auto.method_ == "msvgd"
+    assert_array_equal(auto.samples_, named.samples_)
 
 
 def test_tolerance():
@@ -250,7 +278,8 @@ def test_kernels():
 
 
 def test_warm_start():
-    once = SteinSampler(NORMAL, max_iter=40, schedule="constant", random_state=0)
+    options = {"schedule": "constant", "tol": 0.0, "random_state": 0}
+    once = SteinSampler(NORMAL, max_iter=40, **options)
     twice = clone(once).set_params(max_iter=20, warm_start=True)
     X = once.fit().samples_
     assert_allclose(twice.fit().fit().samples_, X, rtol=1e-10)
@@ -283,20 +312,23 @@ def test_callbacks(capsys):
             pass
 
         def on_fit_task_begin(self, estimator, context):
-            self.begun.append(context.task_name)
+            self.begun.append((context.task_name, context.max_subtasks))
 
         def on_fit_task_end(self, estimator, context):
             self.ended.append(context.task_name)
-            return self.ended.count("epoch") == 3
+            return self.ended.count("step") == 3
 
     stop = Stop()
     sampler = SteinSampler(NORMAL, random_state=0).set_callbacks(stop)
     assert sampler.fit().n_iter_ == 3
-    assert sorted(stop.begun) == sorted(stop.ended) == 3 * ["epoch"] + ["fit"]
+    # Steps are leaves: a progress bar is one bar, of `max_iter` steps.
+    assert stop.begun == [("fit", 1000), *3 * [("step", 0)]]
+    assert stop.ended == [*3 * ["step"], "fit"]
     SteinSampler(NORMAL, random_state=0, max_iter=100, verbose=1).fit()
     assert "[SteinSampler] step 100:" in capsys.readouterr().out
 
 
+BETA = stats.beta(2.0, 3.0)
 EDGE = np.array([[0.2, 0.8, 0.0], [0.2, 0.3, 0.5]])
 
 
@@ -304,6 +336,9 @@ EDGE = np.array([[0.2, 0.8, 0.0], [0.2, 0.3, 0.5]])
     ("params", "X", "message"),
     [
         ({"target": None}, start(), "target=None"),
+        ({"target": DOMAINS["simplex"]}, start(), "domain='real'.*use domain='sim"),
+        ({"target": BETA, "domain": "simplex"}, None, "D or of D - 1"),
+        ({"schedule": lambda i: None}, start(), "schedule\\(0\\) returned None"),
         ({"target": 3}, start(), "cannot be a target"),
         ({"method": "hmc"}, start(), "'method' parameter"),
         ({"domain": "disc"}, start(), "'domain' parameter"),
@@ -323,7 +358,7 @@ EDGE = np.array([[0.2, 0.8, 0.0], [0.2, 0.3, 0.5]])
         ({}, np.ones((5, 2)), "all rows of X are equal"),
         ({}, [[1.0, 2.0]], "minimum of 2 is required"),
         ({}, None, "pass particles to start from as X"),
-        ({"target": NORMAL}, start(5, 3), "has 2 columns, and the particles 3"),
+        ({"target": NORMAL}, start(5, 3), "has 2 columns, and the particles have 3"),
         ({"target": lambda X: X * np.nan}, start(), "NaN or infinite in 100 of 100"),
         ({"target": lambda X: X**3}, start(), "(?s)(after|fly apart).*smaller step_s"),
         ({"schedule": "constant", "step_size": 9e9}, start(), "smaller step_size"),
