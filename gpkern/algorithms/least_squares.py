@@ -16,6 +16,8 @@ from .nystrom import nystrom_preconditioner, preconditioner_rank, regularised_ch
 JITTER = {"float32": 3e-6, "float64": 1e-12}
 # The same where products are in float64, and only the coefficients are rounded.
 COEF_JITTER = {"float32": 1e-8, "float64": 1e-12}
+# Iterations without a smaller residual after which conjugate gradients end.
+PATIENCE = 20
 # Residual, relative to its start, to which rough products bring a solution.
 ROUGH_TOL = 1e-4
 
@@ -114,7 +116,7 @@ def _groups(alpha, c):
     return [(v, np.flatnonzero(alpha == v)) for v in np.unique(alpha)]
 
 
-def conjugate_gradients(apply, B, precondition, tol, max_iter, xp):
+def conjugate_gradients(apply, B, precondition, tol, max_iter, xp, patience=PATIENCE):
     """Solve several positive definite systems that share their products.
 
     Parameters
@@ -128,6 +130,8 @@ def conjugate_gradients(apply, B, precondition, tol, max_iter, xp):
         Stop when every column's residual is below ``tol`` times its right side.
     max_iter : int
     xp : module
+    patience : int, default=20
+        Iterations without a smaller residual after which to stop.
 
     Returns
     -------
@@ -156,7 +160,7 @@ def conjugate_gradients(apply, B, precondition, tol, max_iter, xp):
         else:
             stalled += 1
         # In float32 the residual stops falling at rounding: more steps add noise.
-        if relative <= tol or stalled >= 20 or not np.isfinite(relative):
+        if relative <= tol or stalled >= patience or not np.isfinite(relative):
             break
         S = precondition(R)
         new = (R * S).sum(axis=0)

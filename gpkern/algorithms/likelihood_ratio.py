@@ -76,7 +76,7 @@ class Machine:
         # Of nothing learned yet: both samples weigh the same, everywhere.
         even = LogLosses(xp.zeros((1, 1), bool), xp.full((1, 1), 2.0 * expected), xp)
         problem = Problem(own, T, even, alpha, True)
-        A = Preconditioner(problem, xp.zeros(problem.shape))
+        A = Preconditioner.by_centers(problem, xp.zeros(problem.shape))
         return cls(kernel, centers, T, alpha, A, device, tol, max_iter)
 
     def learn(self, X, loss):
@@ -97,7 +97,7 @@ class Machine:
         """
         operator = make_operator(self.kernel, X, self.centers, self.device)
         problem = Problem(operator, self.T, loss, self.alpha, True)
-        start = self.device.xp.zeros(problem.shape)
+        start = problem.state(self.device.xp.zeros(problem.shape))
         state, _, gap = newton(problem, start, self.tol, self.max_iter, A=self.A)
         p = len(self.T)
         coef = self.device.linalg.solve_upper(self.T, state.g[:p])

@@ -3,9 +3,10 @@
 With the centres' matrix ``M = T' T`` and K rows against centres, functions are
 ``f = K T^-1 g`` and their squared norms ``|g|^2``. Each Newton step is a weighted least
 squares problem ``T^-T K' W K T^-1 + alpha``, which `conjugate_gradients` solves as
-roughly as the step deserves. The weights W at the centres make its preconditioner, as
-in Marteau-Ferey, Bach & Rudi (2019), Globally convergent Newton methods for
-ill-conditioned generalized self-concordant losses.
+roughly as the step deserves. Its preconditioner is the matrix itself where that is
+cheap; else the weights W at the centres stand for all, as in Marteau-Ferey, Bach & Rudi
+(2019), Globally convergent Newton methods for ill-conditioned generalized
+self-concordant losses.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from .least_squares import JITTER, conjugate_gradients, gram_of_upper
+from .least_squares import JITTER, PATIENCE, conjugate_gradients, gram_of_upper
 from .nystrom import regularised_cholesky
 
 # Largest relative residual of a step's equations, and iterations that they may take.
@@ -26,8 +27,16 @@ FORCING, MOST_ITERATIONS = 0.1, 200
 # that is left is rounding; within the second of 1 it was one of Newton's last. And how
 # far above gains of mere rounding promises may be.
 NOISE, NEARLY, ROUGHLY = 0.25, 0.5, 30.0
-# Iterations from which a preconditioner with newer weights pays.
-SLOW = 12
+# Iterations from which a preconditioner with newer weights pays; and rows times squares
+# of the centres up to which it is made of all rows.
+SLOW, ALL_ROWS = 12, {"cpu": 2e10, "cuda": 2e12}
+# Change of the rows' curvatures, over their sum, from which it is too old: where they
+# have fallen since, little of a step's residual may be much of its gain. And for a step
+# that is to be the last.
+STALE, FRESH = 0.25, 1e-3
+# Of a step that is surely Newton's last: how far it is from its promise, and that from
+# the one before.
+CALM = 0.1
 # Armijo's share of the decrease that the slope promises, and shorter steps to try.
 SUFFICIENT, SHORTEST = 1e-4, 2.0**-20
 # Rows over those of a first, rough solution, and the least of it over the centres.
@@ -54,6 +63,10 @@ class GramOperator:
 
     def __matmul__(self, V):
         return self.K @ V
+
+    def blocks(self):
+        """All rows, as one block."""
+        yield slice(None), self.K
 
     def normal_matmat(self, V, targets, weights):
         """``K.T @ U`` and ``U = weights * (K @ V - targets)``."""
@@ -95,6 +108,8 @@ class Problem:
     alpha : float
     has_intercept : bool
         Whether constants, without a penalty, are added to the scores.
+    is_whole : bool, default=False
+        Whether the rows are the centres.
     """
 
     operator: Any
@@ -102,6 +117,11 @@ class Problem:
     loss: Any
     alpha: float
     has_intercept: bool
+    is_whole: bool = False
+
+    @property
+    def xp(self):
+        return self.operator.device.xp
 
     @property
     def shape(self):
@@ -162,30 +182,89 @@ class Problem:
 
 
 class Preconditioner:
-    """Upper factor A of about the matrix of a step, by the weights at the centres.
+    """Upper factor A of about the matrix of a step.
 
     Parameters
     ----------
+    A : array of shape (p, p), float64
+        Upper triangle of the matrix without the penalty; overwritten.
     problem : Problem
-    g : array of shape (p, c) or (p + 1, c)
-        Where the step starts.
+    column : array of shape (p, 1), default=None
+        The row of the constant 1, for an intercept.
+    total : float, default=None
+        Its last entry.
     """
 
-    def __init__(self, problem, g):
-        T, loss, device = problem.T, problem.loss, problem.operator.device
-        self.xp, self.linalg, self.p = device.xp, device.linalg, len(T)
-        F = T.T @ g[: self.p]
-        P = loss.probabilities(F + g[self.p :] if problem.has_intercept else F)
-        weights = loss.curvatures(P) * (loss.total_weight() / self.p)
-        A = gram_of_upper(T * self.xp.sqrt(weights), self.xp)
+    loss = curvatures = None
+    is_given = property(lambda self: self.curvatures is None)
+
+    def __init__(self, A, problem, column=None, total=None):
+        device = problem.operator.device
+        self.xp, self.linalg, self.p = device.xp, device.linalg, len(A)
         at = self.xp.arange(self.p)
-        A[at, at] += problem.alpha
+        least = np.finfo(np.float64).eps * float(A[at, at].max())
+        A[at, at] += max(problem.alpha, least)
         self.factor = self.linalg.cholesky(A)
-        if problem.has_intercept:  # one more column, that of the constant 1
-            total, column = float(weights.sum()), (T @ weights)[:, None]
+        if column is not None:
             u = self.linalg.solve_upper(self.factor, column, transposed=True)
             left = total - float((u * u).sum())
             self.last = u, max(left, LEAST_SHARE * total, LEAST_CURVATURE) ** 0.5
+
+    @classmethod
+    def of(cls, problem, state, P):
+        """That of the step from a state, with the probabilities P of the rows."""
+        (n, p), device = problem.operator.shape, problem.operator.device
+        kind, loss = device.name.partition(":")[0], problem.loss
+        if problem.is_whole or n * p * p > ALL_ROWS[kind] or loss.n_problems > 1:
+            made = cls.by_centers(problem, state.g)
+        else:
+            made = cls.by_rows(problem, P)
+        made.loss, made.curvatures = loss, loss.curvatures(P)
+        return made
+
+    def change(self, P):
+        """Of the rows' curvatures since it was made, over their sum."""
+        if self.is_given:
+            return 0.0
+        now = self.loss.curvatures(P)
+        away = abs(now - self.curvatures)
+        if self.loss.n_problems == 1 and self.loss.weights is not None:
+            weights = self.loss.weights.reshape(-1)
+            now, away = weights * now, weights * away
+        return float(away.sum()) / max(float(now.sum()), np.finfo(np.float64).tiny)
+
+    @classmethod
+    def by_centers(cls, problem, g):
+        """With the weights at the centres, as those of all rows are."""
+        T, loss, xp, p = problem.T, problem.loss, problem.xp, len(problem.T)
+        F = T.T @ g[:p]
+        P = loss.probabilities(F + g[p:] if problem.has_intercept else F)
+        weights = loss.curvatures(P)
+        if problem.is_whole and loss.weights is not None:
+            weights *= loss.weights.reshape(-1)
+        else:
+            weights *= loss.total_weight() / p
+        A = gram_of_upper(T * xp.sqrt(weights), xp)
+        if not problem.has_intercept:
+            return cls(A, problem)
+        return cls(A, problem, (T @ weights)[:, None], float(weights.sum()))
+
+    @classmethod
+    def by_rows(cls, problem, P):
+        """Of the rows themselves, ``n p^2`` operations; P are their probabilities."""
+        T, loss, xp, p = problem.T, problem.loss, problem.xp, len(problem.T)
+        solve = problem.operator.device.linalg.solve_upper
+        weights = loss.curvatures(P).astype(np.float64)
+        if loss.weights is not None:
+            weights *= loss.weights.reshape(-1)
+        A, column = xp.zeros((p, p)), xp.zeros((p, 1))
+        for cut, block in problem.operator.blocks():
+            rows = solve(T, block.T.astype(np.float64), transposed=True)
+            A += (rows * weights[cut]) @ rows.T
+            column += (rows @ weights[cut])[:, None]
+        if not problem.has_intercept:
+            return cls(A, problem)
+        return cls(A, problem, column, float(weights.sum()))
 
     def solve(self, V, transposed=False):
         """``A^-1 V``, or ``A^-T V``."""
@@ -202,13 +281,14 @@ class Preconditioner:
         return self.xp.concatenate([top, end])
 
 
-def newton(problem, g, tol, max_iter, report=None, A=None):
+def newton(problem, state, tol, max_iter, report=None, A=None):
     """Minimise from a start; several problems at a time.
 
     Parameters
     ----------
     problem : Problem
-    g : array of shape (p, c) or (p + 1, c), float64
+    state : State
+        The start.
     tol : float
         End where no more than this share of the objective is left to gain.
     max_iter : int
@@ -224,20 +304,29 @@ def newton(problem, g, tol, max_iter, report=None, A=None):
     gap : float
         About what is left to gain, over the objective, in the worst problem.
     """
-    xp, tiny = problem.operator.device.xp, np.finfo(np.float64).tiny
+    xp, tiny = problem.xp, np.finfo(np.float64).tiny
     noise = np.finfo(problem.operator.dtype).eps ** 0.5
-    state, first, iterations = problem.state(g), None, SLOW if A is None else 0
+    # In float64 a residual that rises comes down again.
+    patience = MOST_ITERATIONS if problem.operator.dtype == np.float64 else PATIENCE
+    first, iterations, is_last = None, 0, False
+    promises = np.full(problem.loss.n_problems, np.inf)
     gaps = np.full(problem.loss.n_problems, np.inf)
     for step in range(1, max_iter + 1):
         P = problem.loss.probabilities(state.scores)
-        if iterations >= SLOW:
-            A = Preconditioner(problem, state.g)
+        change = np.inf if A is None else A.change(P)
+        if iterations >= SLOW or change > (FRESH if is_last else STALE):
+            A, change = Preconditioner.of(problem, state, P), 0.0
         slope = problem.slope(state.g, P)
         # Problems that have ended stay where they are.
         slope *= _by_columns(problem, gaps > tol)
         right = A.solve(slope, transposed=True)
         sizes = np.sqrt(problem.inner(right, right))
         first = sizes if first is None else first
+        if not np.isfinite(sizes).all():
+            raise ValueError(
+                "the kernel's values or their sums overflow: scale X, or the kernel "
+                "matrix, to smaller numbers"
+            )
         if not sizes.any():
             return state, step - 1, 0.0
 
@@ -246,8 +335,14 @@ def newton(problem, g, tol, max_iter, report=None, A=None):
             return problem.flat(A.solve(problem.bent(P, V), transposed=True))
 
         forcing = _forcing(sizes, first, tol * np.maximum(state.objectives, tiny))
-        found, iterations, _ = conjugate_gradients(
-            apply, problem.flat(right), lambda r: r, forcing, MOST_ITERATIONS, xp
+        found, iterations, residual = conjugate_gradients(
+            apply,
+            problem.flat(right),
+            lambda r: r,
+            forcing,
+            MOST_ITERATIONS,
+            xp,
+            patience,
         )
         move = -A.solve(found.reshape(right.shape))
         promised = -0.5 * problem.inner(move, slope)
@@ -256,10 +351,22 @@ def newton(problem, g, tol, max_iter, report=None, A=None):
         state = new
         if report is not None:
             report(step, state)
-        gaps = _gaps(gaps, promised, gained, np.maximum(before, tiny), forcing, noise)
-        if (gaps <= tol).all():
+        before = np.maximum(before, tiny)
+        # A step whose equations are not solved yet promises less than there is.
+        unsolved = 0.5 * (residual * sizes) ** 2 / before
+        falls = promised / np.maximum(promises, tiny)
+        gaps = _gaps(gaps, promised, gained, before, residual, noise, unsolved, falls)
+        promises = promised
+        gap = float(gaps.max())
+        done = gap <= tol
+        sure = (abs(gained - promised) <= CALM * promised) & (falls <= CALM)
+        if done and (A.is_given or sure.all() or (is_last and change <= FRESH)):
             break
-    return state, step, float(gaps.max())
+        # Small penalties have steps that promise little in between others: once more.
+        is_last = done
+        if done:
+            gaps = np.full_like(gaps, np.inf)
+    return state, step, gap
 
 
 def _by_columns(problem, values):
@@ -280,20 +387,29 @@ def _forcing(sizes, first, wanted):
     return min(FORCING, float(np.maximum(nearer, enough).min()))
 
 
-def _gaps(gaps, promised, gained, objectives, forcing, noise):
+def _gaps(gaps, promised, gained, objectives, residual, noise, unsolved, falls):
     """What is left to gain after a step, over the objectives; of ended ones as before.
 
     Parameters
     ----------
     gaps, promised, gained, objectives : ndarray of shape (k,)
-    forcing : float
+    residual : float
+        Relative, of the step's equations.
     noise : float
         Gains over the objective below which rounding may be all there is.
+    unsolved : ndarray of shape (k,)
+        What about the step would gain more, were its equations solved.
+    falls : ndarray of shape (k,)
+        What is promised, over what the step before promised.
     """
     kept = np.where(promised > 0, gained / np.where(promised > 0, promised, 1.0), 1.0)
     new = promised / objectives
-    near = abs(kept - 1.0) < NEARLY
-    left = new * np.where(near, abs(kept - 1.0) + forcing**2, 1.0)
+    near = (abs(kept - 1.0) < NEARLY) & (residual <= FORCING)
+    # Steps may be far from their model while, on the whole, it keeps what it promised.
+    more = np.where(falls < 0.5, falls / (1.0 - np.minimum(falls, 0.5)), 1.0)
+    more = np.maximum(more, abs(kept - 1.0) + residual**2)
+    left = new * np.where(near, more, 1.0)
+    left = np.maximum(left, unsolved)
     # Slopes may be too rough for the promise to become small.
     rounding = (new * kept < noise) & (new < ROUGHLY * noise)
     left[rounding & (kept < NOISE)] = 0.0
@@ -327,6 +443,7 @@ def solve_logistic(
     tol,
     max_iter,
     intercept=False,
+    is_whole=False,
     coarse=None,
     report=None,
 ):
@@ -344,6 +461,8 @@ def solve_logistic(
         Of `newton`.
     intercept : bool, default=False
         Whether the scores are f and a constant, which has no penalty.
+    is_whole : bool, default=False
+        Whether the rows are the centres.
     coarse : callable, default=None
         ``coarse(size)`` gives the numbers of so many random rows and the operator of
         these alone, for a first solution; None for none.
@@ -360,8 +479,8 @@ def solve_logistic(
     (n, p), device = operator.shape, operator.device
     xp = device.xp
     T = regularised_cholesky(M, device.linalg, xp, JITTER[operator.dtype.name])
-    problem = Problem(operator, T, loss, alpha, intercept)
-    g = xp.zeros(problem.shape)
+    problem = Problem(operator, T, loss, alpha, intercept, is_whole)
+    state = _zeros(problem)
     size = max(n // COARSE, LEAST_ROWS * p)
     if coarse is not None and size <= n // 2:
         rows, some = coarse(size)
@@ -369,16 +488,27 @@ def solve_logistic(
         share = part.total_weight() / loss.total_weight()
         if share > 0:
             rough = Problem(some, T, part, alpha * share, intercept)
-            g = newton(rough, g, ROUGH_TOL, max_iter)[0].g
-    state, n_iter, gap = newton(problem, g, tol, max_iter, report)
+            found = newton(rough, _zeros(rough), ROUGH_TOL, max_iter)[0]
+            # Of few rows and a small penalty it may be worse than none.
+            found = problem.state(found.g)
+            state = found if found.objectives[0] < state.objectives[0] else state
+    state, n_iter, gap = newton(problem, state, tol, max_iter, report)
     if n_iter == max_iter and gap > tol:
         warnings.warn(
             f"Newton's method stopped after max_iter={max_iter} steps. The last was to "
             f"lower the objective by {gap:.1e} of it, above tol={tol:.1e}: raise "
             "max_iter or alpha",
             ConvergenceWarning,
-            stacklevel=2,
+            stacklevel=6,
         )
     coef = device.linalg.solve_upper(T, state.g[:p]).astype(operator.dtype)
     constants = state.g[p] if intercept else xp.zeros(loss.n_columns)
     return coef, constants, n_iter, float(state.objectives[0])
+
+
+def _zeros(problem):
+    """The state of coefficients 0, without products."""
+    n = problem.operator.shape[0]
+    g = problem.xp.zeros(problem.shape)
+    scores = problem.xp.zeros((n, problem.loss.n_columns), problem.operator.dtype)
+    return problem.state(g, scores)

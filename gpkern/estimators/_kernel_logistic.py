@@ -284,6 +284,7 @@ class KernelLogisticRegression(
         data = RowSource(X, targets, device)
         centers = choose_centers(self, kernel, data, device, rng, loss.weights)
         operator = make_operator(kernel, data.X, centers, device)
+        is_whole = centers is None
         centers = data.X if centers is None else centers
         M = make_operator(kernel, centers, None, device, dtype=np.float64).to_dense()
 
@@ -293,7 +294,13 @@ class KernelLogisticRegression(
 
         self.kernel_ = kernel
         found = solve_logistic(
-            operator, M, loss, *self._options(), coarse=coarse, report=self._report
+            operator,
+            M,
+            loss,
+            *self._options(),
+            is_whole=is_whole,
+            coarse=coarse,
+            report=self._report,
         )
         return found, centers
 
@@ -312,7 +319,12 @@ class KernelLogisticRegression(
         K = device.put(K.toarray() if sparse.issparse(K) else K).astype(np.float64)
         self.kernel_ = "precomputed"
         return solve_logistic(
-            GramOperator(K, device), K, loss, *self._options(), report=self._report
+            GramOperator(K, device),
+            K,
+            loss,
+            *self._options(),
+            is_whole=True,
+            report=self._report,
         )
 
     @property
