@@ -37,6 +37,8 @@ STALE, FRESH = 0.25, 1e-3
 # Of a step that is surely Newton's last: how far it is from its promise, and that from
 # the one before.
 CALM = 0.1
+# Share of the objective at the start that is as good as 0.
+PERFECT = 1e-10
 # Armijo's share of the decrease that the slope promises, and shorter steps to try.
 SUFFICIENT, SHORTEST = 1e-4, 2.0**-20
 # Rows over those of a first, rough solution, and the least of it over the centres.
@@ -310,6 +312,8 @@ def newton(problem, state, tol, max_iter, report=None, A=None):
     patience = MOST_ITERATIONS if problem.operator.dtype == np.float64 else PATIENCE
     first, iterations, is_last = None, 0, False
     promises = np.full(problem.loss.n_problems, np.inf)
+    # Of separated classes the objective falls for ever, by shares of itself.
+    floor = np.maximum(PERFECT * state.objectives, tiny)
     gaps = np.full(problem.loss.n_problems, np.inf)
     for step in range(1, max_iter + 1):
         P = problem.loss.probabilities(state.scores)
@@ -334,7 +338,7 @@ def newton(problem, state, tol, max_iter, report=None, A=None):
             V = A.solve(v.reshape(shape))
             return problem.flat(A.solve(problem.bent(P, V), transposed=True))
 
-        forcing = _forcing(sizes, first, tol * np.maximum(state.objectives, tiny))
+        forcing = _forcing(sizes, first, tol * np.maximum(state.objectives, floor))
         found, iterations, residual = conjugate_gradients(
             apply,
             problem.flat(right),
@@ -351,11 +355,12 @@ def newton(problem, state, tol, max_iter, report=None, A=None):
         state = new
         if report is not None:
             report(step, state)
-        before = np.maximum(before, tiny)
+        before = np.maximum(before, floor)
         # A step whose equations are not solved yet promises less than there is.
         unsolved = 0.5 * (residual * sizes) ** 2 / before
         falls = promised / np.maximum(promises, tiny)
         gaps = _gaps(gaps, promised, gained, before, residual, noise, unsolved, falls)
+        gaps[state.objectives <= floor] = 0.0
         promises = promised
         gap = float(gaps.max())
         done = gap <= tol

@@ -10,7 +10,7 @@ from array_api_compat import array_namespace, is_array_api_obj
 from scipy import sparse
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import check_consistent_length
+from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.validation import column_or_1d, validate_data
 
 try:
@@ -202,6 +202,8 @@ def check_labels(y, n, estimator):
         )
     y = to_numpy_or_cupy(y)
     y = column_or_1d(_on_host(y), warn=True)
+    if y.dtype.kind == "f":
+        assert_all_finite(y, input_name="y")
     check_consistent_length(np.empty(n), y)
     return y
 

@@ -33,6 +33,9 @@ from ._linear_prediction import (
 )
 from ._parameters import AT_LEAST_ONE, CENTERS, KERNEL, RUN
 
+# Rows of a kernel matrix that are compared with its columns, and how closely.
+FEW_ROWS, ASYMMETRY = 200, 1e-4
+
 
 class KernelLogisticRegression(
     ClassValues, ScoreMixin, ClassifierMixin, CenterValues, BaseEstimator
@@ -69,19 +72,21 @@ class KernelLogisticRegression(
     n_centers : int, float, array-like, CSR matrix or sampler, default=None
         Rows that carry coefficients: None for all, a number or a share of the rows
         drawn at random, the centres themselves, of shape ``(n_centers, n_features)``,
-        or a sampler that chooses them, such as `KernelThinning`. Memory is four float64
+        or a sampler that chooses them, such as `KernelThinning`. Memory is five float64
         matrices of the centres.
     center_sampling : {"uniform", "leverage"}, default="uniform"
         How rows are drawn as centers; "leverage" prefers rows that the others do not
         explain.
     fit_intercept : bool, default=True
-        Whether a constant without a penalty is added to f, so that far from all rows
-        probabilities are not even but about those of the classes.
+        Whether a constant without a penalty is added to f. Probabilities far from all
+        rows are its own; without it they are even.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, which multiply `sample_weight`. "balanced" gives all
         classes the same total.
     tol : float, default=1e-5
-        End where no more than about this share of the objective is left to gain.
+        End where no more than about this share of the objective is left to gain; of
+        float32 rows no more than rounding leaves, up to 1% where `alpha` is so small
+        that coefficients are huge.
     max_iter : int, default=100
         Limit of Newton's steps.
     device : {None, "cpu", "cuda", "cuda:N"} or list of "cuda:N", default=None
@@ -311,12 +316,22 @@ class KernelLogisticRegression(
                 "kernel='precomputed' holds the matrix of all rows: n_centers does not "
                 "apply"
             )
+        if self.length_scale is not None:
+            raise ValueError(
+                "kernel='precomputed' has a length scale already: leave length_scale "
+                "None"
+            )
         if K.shape[0] != K.shape[1]:
             raise ValueError(
                 f"Precomputed metric requires shape (n_queries, n_indexed). Got "
                 f"{K.shape} for fit: the matrix must be square"
             )
         K = device.put(K.toarray() if sparse.issparse(K) else K).astype(np.float64)
+        some = device.xp.linspace(0, len(K) - 1, FEW_ROWS).astype(np.int64)
+        if not bool(device.xp.allclose(K[some], K[:, some].T, rtol=ASYMMETRY)):
+            raise ValueError(
+                "X is no kernel matrix: with kernel='precomputed' it must be symmetric"
+            )
         self.kernel_ = "precomputed"
         return solve_logistic(
             GramOperator(K, device),

@@ -1,6 +1,7 @@
 """`KernelLogisticRegression` against dense Newton steps, and its edges."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gpkern import KernelLogisticRegression, KernelThinning
+from gpkern.algorithms import logistic
 
 
 def problem(n=120, classes=2, seed=0):
@@ -146,6 +148,86 @@ def test_weights_of_classes():
     assert_allclose([P[rare == v].mean() for v in ("no", "yes")] @ np.ones(2), 1.0)
 
 
+def whitened(X, Z, gamma):
+    values, vectors = np.linalg.eigh(rbf_kernel(Z, Z, gamma))
+    keep = values > 1e-12 * values[-1]
+    return rbf_kernel(X, Z, gamma) @ vectors[:, keep] / np.sqrt(values[keep])
+
+
+def least(features, y, alpha, weights=None, intercept=True):
+    """The minimum, by scikit-learn."""
+    model = LogisticRegression(
+        C=1 / alpha,
+        solver="newton-cholesky",
+        tol=1e-10,
+        max_iter=500,
+        fit_intercept=intercept,
+    ).fit(features, y, weights)
+    odds = model.decision_function(features) * np.where(y, 1.0, -1.0)
+    weights = np.ones(len(y)) if weights is None else weights
+    return weights @ np.logaddexp(0.0, -odds) + 0.5 * alpha * (model.coef_**2).sum()
+
+
+@pytest.mark.parametrize("alpha", [1e-8, 1e-6, 1e-4])
+@pytest.mark.parametrize("intercept", [False, True])
+def test_small_penalties_end_at_the_minimum(alpha, intercept, asarray):
+    """Few centres and saturated weights: the equations of steps are hard there."""
+    X, y = make_moons(2000, noise=0.3, random_state=0)
+    model = KernelLogisticRegression(
+        alpha, length_scale=0.5, n_centers=X[:50], fit_intercept=intercept
+    ).fit(asarray(X), y)
+    best = least(whitened(X, X[:50], 2.0), y, alpha, None, intercept)
+    assert model.objective_ == pytest.approx(best, rel=1e-4)
+
+
+@pytest.mark.parametrize("centers", [None, 40])
+@pytest.mark.parametrize("wide", [2, 4])
+def test_uneven_weights_end_at_the_minimum(centers, wide):
+    X, y = problem(200)
+    weights = 10 ** np.random.default_rng(0).uniform(-wide, wide, 200)
+    Z = X if centers is None else X[:centers]
+    model = KernelLogisticRegression(
+        1e-3, length_scale=1.0, n_centers=None if centers is None else Z
+    ).fit(X, y, weights)
+    best = least(whitened(X, Z, 0.5), y, 1e-3, weights)
+    assert model.objective_ == pytest.approx(best, rel=1e-4)
+
+
+def test_three_classes_and_a_small_penalty():
+    X, y = problem(300, 3)
+    _, best = dense(
+        rbf_kernel(X, X[:60], 0.5),
+        rbf_kernel(X[:60], gamma=0.5),
+        y,
+        3,
+        1e-4,
+        np.ones(300),
+    )
+    model = KernelLogisticRegression(1e-4, length_scale=1.0, n_centers=X[:60])
+    assert model.fit(X, y).objective_ == pytest.approx(best, rel=1e-4)
+
+
+def test_many_centers_of_more_rows_take_weights_at_centers(monkeypatch):
+    """What large problems do must end at the same minimum."""
+    X, y = problem(600)
+    options = {"length_scale": 1.0, "n_centers": X[:300], "tol": 1e-8}
+    model = KernelLogisticRegression(0.1, **options).fit(X, y)
+    monkeypatch.setitem(logistic.ALL_ROWS, "cpu", 0)
+    again = KernelLogisticRegression(0.1, **options).fit(X, y)
+    assert again.objective_ == pytest.approx(model.objective_, rel=1e-8)
+
+
+def test_weights_of_classes_and_rows_multiply():
+    X, y = problem(120, 3)
+    weights = np.linspace(0.5, 2.0, 120)
+    of_classes = {0: 1.0, 1: 3.0, 2: 0.5}
+    model = KernelLogisticRegression(class_weight=of_classes, tol=1e-10)
+    both = model.fit(X, y, weights).objective_
+    product = weights * np.array([of_classes[c] for c in y])
+    alone = KernelLogisticRegression(tol=1e-10).fit(X, y, product).objective_
+    assert both == pytest.approx(alone, rel=1e-9)
+
+
 def test_classes_without_weight_or_in_few_rows():
     X, y = problem(2000)
     y[:] = 0
@@ -210,6 +292,17 @@ def test_bad_inputs(capsys):
             KernelLogisticRegression(**options).fit(X, y)
     with pytest.raises(ValueError, match="n_centers does not"):
         KernelLogisticRegression(kernel="precomputed", n_centers=5).fit(X @ X.T, y)
+    with pytest.raises(ValueError, match="length_scale None"):
+        KernelLogisticRegression(kernel="precomputed", length_scale=1.0).fit(X @ X.T, y)
+    with pytest.raises(ValueError, match="must be symmetric"):
+        KernelLogisticRegression(kernel="precomputed").fit(np.triu(X @ X.T), y)
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="overflow"):
+        KernelLogisticRegression(kernel="linear").fit(X * 1e160, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="y contains NaN"):
+            KernelLogisticRegression().fit(X, np.where(y, 1.0, np.nan))
+        KernelLogisticRegression(1e-300).fit(X, y)
     with pytest.raises(ValueError, match="one class"):
         KernelLogisticRegression().fit(X, np.zeros(40))
     with pytest.raises(ValueError, match="all zeros"):
