@@ -35,12 +35,13 @@ X, scores, draws = (
 names = posterior.parameter_names
 
 # %%
-# Means of all parameters from 100 draws. The draws are shared, so one fit serves all of
-# them: `weights_` is a quadrature rule of 100 nodes.
+# Means of all parameters from 100 draws. Parameters that vary alike share a length scale
+# and a penalty; `weights_` holds a quadrature rule of 100 nodes for each.
 
 few = SteinControlVariates(random_state=0).fit(X[:100], draws[:100], scores[:100])
 spread = draws.std(axis=0)
-print(f"length scale {few.length_scale_:.2g}, weights sum to {few.weights_.sum():.6f}")
+print(f"length scales {few.length_scale_.round(1)}")
+print(f"weights sum to {few.weights_.sum(axis=0).round(6)}")
 for i, name in enumerate(names):
     plain = abs(draws[:100, i].mean() - draws[:, i].mean()) / spread[i]
     ours = abs(few.integral_[i] - draws[:, i].mean()) / spread[i]

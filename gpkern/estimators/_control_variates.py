@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -14,8 +14,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..algorithms import control_variates as cv
-from ..algorithms.stein import stein_rows
-from ..kernels import median_distance, resolve_kernel
+from ..algorithms import integrand_choices as choices
+from ..algorithms.stein import score_scale, stein_rows
+from ..kernels import SteinKernel, median_distance, resolve_kernel
 from ..targets import as_target
 from ._chains import as_rows, check_gradients
 from ._door import (
@@ -25,7 +26,7 @@ from ._door import (
     choose_device,
     to_numpy_or_cupy,
 )
-from ._integrands import read_integrands
+from ._integrands import correlation_of, read_integrands
 from ._parameters import AT_LEAST_ONE, RUN
 from ._stein_sample import TARGET
 from ._testing import BASES
@@ -34,6 +35,10 @@ from ._testing import BASES
 NO_GAIN = 1.2
 # Penalty, over the mean of the diagonal, that "pcg" is left to choose.
 LEAST_PCG = 1e-6
+# Standard error, over the spread of the values, that is taken for one of 0.
+LEAST_ERROR = 1e-150
+# Of the covariance of integrands, over its largest one.
+LEAST_VARIANCE = 1e-12
 
 
 class SteinControlVariates(BaseEstimator):
@@ -59,12 +64,14 @@ class SteinControlVariates(BaseEstimator):
     length_scale : float, "median", "auto" or None, default="auto"
         The l of the kernel. "auto" is the one, from a quarter of the median distance to
         eight of them, that best predicts each of up to 500 values from the others. None
-        is a kernel object's own.
+        is a kernel object's own. Integrands that share their draws have what suits
+        each of them.
     alpha : float or "auto", default="auto"
         Penalty, over the mean of the Stein kernel of draws with themselves. "auto"
         chooses it from 1e-10, or for "pcg" 1e-6, to 1 in the same way.
     task_covariance : array-like of shape (t, t), "auto" or None, default="auto"
-        Covariance of t integrands. "auto": of integrands with draws of their own, by
+        Covariance of t integrands, of which the correlations count: how widely each
+        varies is told by its values. "auto": of integrands with draws of their own, by
         restricted maximum likelihood of up to 500 values; those that share all draws
         learn next to nothing from each other, and are taken as independent.
     solver : {"auto", "direct", "pcg"}, default="auto"
@@ -87,20 +94,26 @@ class SteinControlVariates(BaseEstimator):
     standard_error_ : float or ndarray of shape (t,)
         Root of the summed squares of what is missed where values are predicted from
         one half of the draws, and those further out than most from all others, over
-        the number of draws. It is on the safe side but for tails that no draw has been
-        in.
+        the number of draws. From a few hundred draws on it is on the safe side; of
+        fewer than a hundred it may be too small by far where f grows in tails that no
+        draw has been in.
     variance_reduction_ : float or ndarray of shape (t,)
         Squared standard error of the mean of the values, were the draws independent,
         over that: how many times more draws it would need.
     weights_ : ndarray of shape (n,) or (n, t)
-        With which `integral_` is ``weights_.T @ y``, whatever the values: a quadrature
-        rule, of sum 1. Not of integrands that share draws and have a covariance.
-    kernel_ : Kernel
-        The base, with its length scale.
-    length_scale_ : float
-    alpha_ : float
+        A quadrature rule of sum 1 for each integrand, whatever the values:
+        ``integral_[j]`` is ``weights_[:, j] @ y[:, j]``. The draws of several sets are
+        those of one after the other, in the place of a column. Draws that occur again
+        have weight 0. There is none of integrands that share draws and have a
+        covariance.
+    kernel_ : Kernel or list of t Kernels
+        The base, with its length scale. This and the next two are of each integrand
+        where several share their draws and are independent.
+    length_scale_ : float or ndarray of shape (t,)
+    alpha_ : float or ndarray of shape (t,)
         The penalty, over the mean of the diagonal.
     task_covariance_ : ndarray of shape (t, t)
+        With the variances of the values; 0 between independent integrands.
     solver_ : str
         "direct" or "pcg".
     n_features_in_ : int
@@ -209,36 +222,26 @@ class SteinControlVariates(BaseEstimator):
         sample = read_integrands(self, X, y, scores)
         kind, device = sample.kind, choose_device(self.device, *sample.arrays)
         xp, sizes = device.xp, sample.sizes
-        rows = xp.concatenate(
-            [
-                stein_rows(device.put(x), device.put(s), xp)
-                for x, s in zip(sample.points, sample.scores, strict=True)
-            ]
+        points, scores, values = (
+            xp.concatenate([xp.asarray(device.put(a), np.float64) for a in parts])
+            for parts in (sample.points, sample.scores, sample.values)
         )
-        values = (xp.asarray(device.put(f), np.float64) for f in sample.values)
-        F, task = xp.concatenate(list(values)), np.repeat(np.arange(len(sizes)), sizes)
+        rows, task = stein_rows(points, scores, xp), np.repeat(range(len(sizes)), sizes)
+        self._score_scale = score_scale(points, scores, xp)
         self.solver_ = self._choose_solver(len(rows), len(sizes), device)
-        B = self._choose(rows, task, F, device, rng)
-        mean = cv.mean_diagonal(self.kernel_, rows, task, B, device)
-        model = cv.Model(
-            self.kernel_,
-            B,
-            self.alpha_ * mean,
-            len(sizes) == 1,
-            self.solver_,
-            self.tol,
-            self.max_iter,
-            device,
-            rng,
-        )
-        found = model.fit(rows, task, F)
-        errors = map(device.get, cv.held_out_errors(model, rows, task, F))
-        self._rows, self._task, self.task_covariance_ = kind.out(rows), task, B
+        family = self._choose(rows, task, values, device, rng)
+        found = family.fit(rows, task, values)
+        errors = map(device.get, cv.held_out_errors(family, rows, task, values))
+        self._rows, self._task, self._units = kind.out(rows), task, family.units
         self._fitted = dataclasses.replace(
-            found, coef=kind.out(found.coef), constants=device.get(found.constants)
+            found,
+            coef=kind.out(found.coef),
+            constants=device.get(found.constants),
+            weights=None,
         )
         self._is_vector = sample.is_vector
-        return self._conclude(found, device.get(F), task, *errors, device)
+        self.integral_ = device.get(family.integrals(found))
+        return self._conclude(found, sample, task, *errors, device)
 
     def predict(self, X, scores=None, task=None):
         """Values of the fit ``c + g``.
@@ -258,12 +261,14 @@ class SteinControlVariates(BaseEstimator):
         check_is_fitted(self)
         kind, n_sets = ArrayKind(X), int(self._task[-1]) + 1
         j = 0 if task is None else task
-        if not 0 <= j < n_sets:
+        if not (isinstance(j, Integral) and 0 <= j < n_sets):
             raise ValueError(
-                f"task={task}: there are {n_sets} sets of draws, from 0 on"
+                f"task={task!r}: there are {n_sets} sets of draws, from 0 on"
             )
         points = check_predict_X(self, as_rows(X, "X")[0], sparse_ok=False)
-        given = self.target[j] if isinstance(self.target, list) else self.target
+        given = (
+            self.target[j] if isinstance(self.target, (list, tuple)) else self.target
+        )
         if scores is None and given is None:
             raise ValueError(
                 "there is no target: pass scores, the gradients of the log density at X"
@@ -274,16 +279,15 @@ class SteinControlVariates(BaseEstimator):
         device = choose_device(self.device, points, own, predicting=True)
         xp = device.xp
         rows = stein_rows(device.put(points), device.put(scores), xp)
-        fitted = cv.Estimate(
-            xp.asarray(self._fitted.constants),
-            xp.asarray(to_numpy_or_cupy(self._fitted.coef)),
-            None,
+        fitted = dataclasses.replace(
+            self._fitted,
+            constants=xp.asarray(self._fitted.constants),
+            coef=xp.asarray(to_numpy_or_cupy(self._fitted.coef)),
         )
-        model = cv.Model.to_predict(
-            self.kernel_, self.task_covariance_, n_sets == 1, device
-        )
+        models = [self._model(base, C, 0.0, device) for base, C, _ in self._parts]
+        family = cv.Family(models, [c for *_, c in self._parts], self._units)
         at = np.full(len(rows), j)
-        values = model.predict(fitted, device.put(own), self._task, rows, at)
+        values = family.predict(fitted, device.put(own), self._task, rows, at)
         return kind.out(values if self._is_vector and n_sets == 1 else values[:, 0])
 
     # ------------------------------------------------------------------ inside
@@ -300,43 +304,84 @@ class SteinControlVariates(BaseEstimator):
         fits = 8 * n * n <= device.dense_bytes()
         return "direct" if fits or n_sets > 1 else "pcg"
 
-    def _choose(self, rows, task, F, device, rng):
-        """Sets the kernel and the penalty; returns the covariance of the tasks."""
-        t = max(int(task[-1]) + 1, F.shape[1])
-        few = cv.some_of_each(task, cv.CHOOSING_ROWS, rng)
-        some, of_task = rows[device.xp.asarray(few)], task[few]
-        f, d = device.get(F)[few], rows.shape[1] // 2
-        bases = self._bases(some[:, :d], rng)
-        given, B = self.task_covariance, np.eye(t)
-        if given is not None and not isinstance(given, str):
-            B = _check_covariance(given, t)
-        estimated = isinstance(given, str) and of_task[-1] > 0
+    def _stein(self, base):
+        return SteinKernel(base, self.n_features_in_, self._score_scale)
+
+    def _model(self, base, C, alpha, device, rng=None):
+        return cv.Model(
+            self._stein(base),
+            C,
+            alpha,
+            self._n_sets == 1,
+            self.solver_,
+            self.tol,
+            self.max_iter,
+            device,
+            rng,
+        )
+
+    def _choose(self, rows, task, values, device, rng):
+        """The `Family` to fit, with kernels, penalties, and covariance."""
+        F, xp = device.get(values), device.xp
+        units, n_sets = cv.Units.of(F, task), int(task[-1]) + 1
+        t, given = max(n_sets, F.shape[1]), self.task_covariance
+        C, is_given = np.eye(t), given is not None and not isinstance(given, str)
+        if is_given:
+            C = correlation_of(given, t)
+        few = choices.some_of_each(task, choices.CHOOSING_ROWS, rng)
+        some, of_task = rows[xp.asarray(few)], task[few]
+        f = units.scaled(F[few], of_task, np)
+        if n_sets > 1 and isinstance(given, str):
+            first = choices.alike(units.is_constant)
+            [(base, *_)] = self._settings(some, of_task, first, f, True, device, rng)
+            C = self._correlation_of(base, some, of_task, f, units, device)
         # Integrands that share their draws are chosen for as if they were independent.
-        own = B if of_task[-1] > 0 else np.eye(1)
+        own, is_joint = (C, True) if n_sets > 1 else (np.eye(1), is_given)
+        chosen = self._settings(some, of_task, own, f, is_joint, device, rng)
+        self._n_sets, self._parts, models = n_sets, [], []
+        for base, alpha, columns in chosen:
+            mean = cv.mean_diagonal(self._stein(base), rows, device)
+            self._parts.append((base, C if is_joint else np.eye(len(columns)), columns))
+            models.append(self._model(*self._parts[-1][:2], alpha * mean, device, rng))
+        self.task_covariance_ = np.outer(units.spread, units.spread) * C
+        self._describe(chosen, is_joint or not F.shape[1] > 1)
+        return cv.Family(models, [c for *_, c in chosen], units)
+
+    def _settings(self, some, of_task, C, f, is_joint, device, rng):
+        """Bases and penalties, and the integrands that take them."""
         penalties = [self.alpha]
         if self.alpha == "auto":
             # Smaller ones take conjugate gradients more iterations than they are worth.
             least = LEAST_PCG if self.solver_ == "pcg" else 0.0
-            penalties = cv.PENALTIES[least <= cv.PENALTIES]
-        if estimated:
-            own = cv.alike(f[:, 0], of_task)
-        base, _ = cv.choose(bases, some, of_task, own, f, penalties, device)
-        if estimated:
-            K = device.get(cv.gram(base, some, device))
-            B = own = cv.covariance_of_tasks(K, of_task, f[:, 0])
-            bases = self._bases(some[:, :d], rng)
-        self.kernel_, self.alpha_ = cv.choose(
-            bases, some, of_task, own, f, penalties, device
+            penalties = choices.PENALTIES[least <= choices.PENALTIES]
+        bases = self._candidates(some[:, : some.shape[1] // 2], rng)
+        errors = choices.left_out_errors(
+            [self._stein(b) for b in bases], some, of_task, C, f, penalties, device
         )
-        self.length_scale_ = getattr(self.kernel_, "length_scale", None)
-        return B
+        found = choices.settings(errors, is_joint)
+        return [(bases[i], float(penalties[j]), c) for (i, j), c in found.items()]
 
-    def _bases(self, points, rng):
+    def _correlation_of(self, base, some, of_task, f, units, device):
+        """Correlation of integrands with draws of their own."""
+        C = np.eye(len(units.spread))
+        varies = np.flatnonzero(~units.is_constant)
+        if len(varies) > 1:
+            at = np.isin(of_task, varies)
+            rows = some[device.xp.asarray(np.flatnonzero(at))]
+            K = device.get(cv.gram(self._stein(base), rows, device))
+            number = np.searchsorted(varies, of_task[at])
+            B = choices.covariance_of_tasks(K, number, f[at, 0])
+            wide = np.sqrt(np.maximum(np.diag(B), LEAST_VARIANCE))
+            C[np.ix_(varies, varies)] = B / np.outer(wide, wide)
+            np.fill_diagonal(C, 1.0)
+        return C
+
+    def _candidates(self, points, rng):
         """Base kernels to choose from."""
         scale, base = self.length_scale, self.kernel
         base = BASES[base]() if isinstance(base, str) else base
         if scale == "auto":
-            scales = median_distance(points, rng) * cv.SCALES
+            scales = median_distance(points, rng) * choices.SCALES
         elif scale is None and isinstance(self.kernel, str):
             scales = [median_distance(points, rng)]
         else:
@@ -346,45 +391,48 @@ class SteinControlVariates(BaseEstimator):
             for s in scales
         ]
 
-    def _conclude(self, found, F, task, halves, tails, device):
+    def _describe(self, chosen, is_one):
+        """Sets `kernel_`, `length_scale_` and `alpha_`: of all, or of each."""
+        if is_one:
+            [(self.kernel_, self.alpha_, _)] = chosen
+            self.length_scale_ = getattr(self.kernel_, "length_scale", None)
+            return
+        each = {int(c): (base, alpha) for base, alpha, own in chosen for c in own}
+        bases, alphas = zip(*(each[i] for i in range(len(each))), strict=True)
+        scales = [getattr(base, "length_scale", None) for base in bases]
+        self.kernel_, self.alpha_ = list(bases), np.array(alphas)
+        self.length_scale_ = None if None in scales else np.array(scales)
+
+    def _conclude(self, found, sample, task, halves, tails, device):
         """Attributes of a solution."""
-        plain, error = [], []
+        plain, error, flat = [], [], self._units.is_constant
+        halves, tails = (self._units.in_spreads(a, task) for a in (halves, tails))
         for j in range(int(task[-1]) + 1):
             own, n = task == j, int((task == j).sum())
             square = (halves[own] ** 2).sum(axis=0) + (tails[own] ** 2).sum(axis=0)
-            plain.append(F[own].std(axis=0) / np.sqrt(n))
+            plain.append(np.full(square.shape, n**-0.5))
             error.append(np.sqrt(square) / n)
         plain, error = np.concatenate(plain), np.concatenate(error)
-        tiny = np.finfo(np.float64).tiny
-        gain = np.where(plain > 0, (plain / np.maximum(error, tiny)) ** 2, 1.0)
-        poor = (gain < NO_GAIN) & (plain > 0)
-        if poor.any():
+        gain = np.where(flat, 1.0, (plain / np.maximum(error, LEAST_ERROR)) ** 2)
+        poor = np.flatnonzero((gain < NO_GAIN) & ~flat)
+        if len(poor):
+            which = "" if len(gain) == 1 else f", of columns or sets {poor.tolist()}"
             warnings.warn(
-                f"the control variates explain next to nothing of {int(poor.sum())} of "
-                f"{len(poor)} integrands: these are not smooth, or vary over lengths "
-                "that the draws do not resolve; take more draws, or the plain mean",
+                f"the control variates explain next to nothing of {len(poor)} of "
+                f"{len(gain)} integrands{which}: these are not smooth, or vary over "
+                "lengths that the draws do not resolve; take more draws, or the plain "
+                "mean",
                 UserWarning,
                 stacklevel=4,
             )
-        results = device.get(found.constants), error, gain
-        if not self._is_vector:
-            results = [float(a[0]) for a in results]
-        self.integral_, self.standard_error_, self.variance_reduction_ = results
+        self.standard_error_ = self._units.spread * error
+        self.variance_reduction_ = gain
         vars(self).pop("weights_", None)  # of an earlier fit
         if found.weights is not None:
-            weights = device.get(found.weights)
-            self.weights_ = weights[:, 0] if weights.shape[1] == 1 else weights
+            self.weights_ = sample.of_all(device.get(found.weights))
+        if not self._is_vector:
+            for name in ("integral_", "standard_error_", "variance_reduction_"):
+                setattr(self, name, float(getattr(self, name)[0]))
+            if found.weights is not None:
+                self.weights_ = self.weights_[:, 0]
         return self
-
-
-def _check_covariance(given, t):
-    B = np.asarray(given, dtype=np.float64)
-    if B.shape != (t, t):
-        raise ValueError(
-            f"task_covariance has shape {B.shape}, and there are {t} integrands"
-        )
-    if not (np.isfinite(B).all() and np.allclose(B, B.T)):
-        raise ValueError("task_covariance must be finite and symmetric")
-    if np.linalg.eigvalsh(B)[0] < -1e-10 * abs(B).max() or not B.any():
-        raise ValueError("task_covariance must be positive semi-definite")
-    return B
