@@ -35,8 +35,8 @@ X, scores, draws = (
 names = posterior.parameter_names
 
 # %%
-# Means of all parameters from 100 draws. Parameters that vary alike share a length scale
-# and a penalty; `weights_` holds a quadrature rule of 100 nodes for each.
+# Means of all parameters from 100 draws. Parameters that vary alike share a length
+# scale and a penalty; `weights_` holds a quadrature rule of 100 nodes for each.
 
 few = SteinControlVariates(random_state=0).fit(X[:100], draws[:100], scores[:100])
 spread = draws.std(axis=0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 
 import joblib
@@ -64,6 +64,15 @@ def _controller():
     import scipy.linalg  # noqa: F401  (so that its BLAS is loaded and found too)
 
     return ThreadpoolController()
+
+
+# Rows of matrices that threads of BLAS do not help with, but wait for each other.
+SMALL = 512
+
+
+def blas_for(size):
+    """A context for work on matrices of a size: small ones on one thread of BLAS."""
+    return _single_threaded_blas() if size <= SMALL else nullcontext()
 
 
 @contextmanager

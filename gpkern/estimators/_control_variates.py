@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..algorithms import control_variates as cv
 from ..algorithms import integrand_choices as choices
 from ..algorithms.stein import score_scale, stein_rows
+from ..cpu.parallel import blas_for
 from ..kernels import SteinKernel, median_distance, resolve_kernel
 from ..targets import as_target
 from ._chains import as_rows, check_gradients
@@ -229,9 +230,11 @@ class SteinControlVariates(BaseEstimator):
         rows, task = stein_rows(points, scores, xp), np.repeat(range(len(sizes)), sizes)
         self._score_scale = score_scale(points, scores, xp)
         self.solver_ = self._choose_solver(len(rows), len(sizes), device)
-        family = self._choose(rows, task, values, device, rng)
-        found = family.fit(rows, task, values)
-        errors = map(device.get, cv.held_out_errors(family, rows, task, values))
+        with blas_for(len(rows)):
+            family = self._choose(rows, task, values, device, rng)
+            found = family.fit(rows, task, values)
+            errors = cv.held_out_errors(family, rows, task, values)
+        errors = map(device.get, errors)
         self._rows, self._task, self._units = kind.out(rows), task, family.units
         self._fitted = dataclasses.replace(
             found,
@@ -416,12 +419,13 @@ class SteinControlVariates(BaseEstimator):
         gain = np.where(flat, 1.0, (plain / np.maximum(error, LEAST_ERROR)) ** 2)
         poor = np.flatnonzero((gain < NO_GAIN) & ~flat)
         if len(poor):
-            which = "" if len(gain) == 1 else f", of columns or sets {poor.tolist()}"
+            some = "the integrand: it is"
+            if len(gain) > 1:
+                some = f"integrands {poor.tolist()} of {len(gain)}: they are"
             warnings.warn(
-                f"the control variates explain next to nothing of {len(poor)} of "
-                f"{len(gain)} integrands{which}: these are not smooth, or vary over "
-                "lengths that the draws do not resolve; take more draws, or the plain "
-                "mean",
+                f"the control variates explain next to nothing of {some} not smooth, "
+                "or vary over lengths that the draws do not resolve; take more draws, "
+                "or the plain mean",
                 UserWarning,
                 stacklevel=4,
             )

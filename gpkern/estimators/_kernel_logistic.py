@@ -14,6 +14,7 @@ from .._validation import working_dtype
 from ..algorithms.log_losses import LogLoss
 from ..algorithms.logistic import GramOperator, solve_logistic
 from ..algorithms.training import RowSource
+from ..cpu.parallel import blas_for
 from ..operator import make_operator
 from ._door import (
     ArrayKind,
@@ -224,10 +225,9 @@ class KernelLogisticRegression(
         columns = len(classes) if len(classes) > 2 else 1
         at = device.xp.asarray(codes)
         loss = LogLoss(at, columns, device.put(weights), device.xp)
-        if self.kernel == "precomputed":
-            found, centers = self._fit_matrix(X, loss, device), X
-        else:
-            found, centers = self._fit_rows(X, loss, device)
+        fit = self._fit_matrix if self.kernel == "precomputed" else self._fit_rows
+        with blas_for(X.shape[0]):
+            found, centers = fit(X, loss, device)
         coef, constants, self.n_iter_, self.objective_ = found
         self.classes_, self.X_fit_ = classes, kind.out(centers)
         self.intercept_ = kind.out(constants.astype(coef.dtype))
@@ -309,7 +309,7 @@ class KernelLogisticRegression(
         )
         return found, centers
 
-    def _fit_matrix(self, K, loss, device):
+    def _fit_matrix(self, X, loss, device):
         """The same of a kernel matrix that is given."""
         if self.n_centers is not None:
             raise ValueError(
@@ -321,19 +321,19 @@ class KernelLogisticRegression(
                 "kernel='precomputed' has a length scale already: leave length_scale "
                 "None"
             )
-        if K.shape[0] != K.shape[1]:
+        if X.shape[0] != X.shape[1]:
             raise ValueError(
                 f"Precomputed metric requires shape (n_queries, n_indexed). Got "
-                f"{K.shape} for fit: the matrix must be square"
+                f"{X.shape} for fit: the matrix must be square"
             )
-        K = device.put(K.toarray() if sparse.issparse(K) else K).astype(np.float64)
+        K = device.put(X.toarray() if sparse.issparse(X) else X).astype(np.float64)
         some = device.xp.linspace(0, len(K) - 1, FEW_ROWS).astype(np.int64)
         if not bool(device.xp.allclose(K[some], K[:, some].T, rtol=ASYMMETRY)):
             raise ValueError(
                 "X is no kernel matrix: with kernel='precomputed' it must be symmetric"
             )
         self.kernel_ = "precomputed"
-        return solve_logistic(
+        found = solve_logistic(
             GramOperator(K, device),
             K,
             loss,
@@ -341,6 +341,7 @@ class KernelLogisticRegression(
             is_whole=True,
             report=self._report,
         )
+        return found, X
 
     @property
     def _report(self):
