@@ -1,7 +1,10 @@
 """Simulated muons in drift tubes, for monitoring a detector."""
 
+from numbers import Integral, Real
+
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, validate_params
 
 # The tubes: half width in mm, and drift velocity in mm / ns at the nominal voltage.
 HALF, SPEED = 21.0, 0.054
@@ -15,6 +18,15 @@ NOISE, HALVING = 0.02, 20.0
 WEAK = 0.25
 
 
+@validate_params(
+    {
+        "n_samples": [Interval(Integral, 1, None, closed="left")],
+        "threshold": [Interval(Real, 0, None, closed="neither")],
+        "cathode": [Interval(Real, 0, 2 * VOLTAGE, closed="neither")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
 def make_muons(
     n_samples=1000, *, threshold=THRESHOLD, cathode=VOLTAGE, random_state=None
 ):
@@ -41,8 +53,8 @@ def make_muons(
         and more of them are hidden by noise that comes before them; above it they
         are late.
     cathode : float, default=1200.0
-        Magnitude of the cathodes' voltage, in V. A lower one bends the field less, so
-        that electrons from the tubes' edges drift more slowly.
+        Magnitude of the cathodes' voltage, in V, below 2,400. A lower one bends the
+        field less, so that electrons from the tubes' edges drift more slowly.
     random_state : int, RandomState or None, default=None
 
     Returns
@@ -64,11 +76,6 @@ def make_muons(
     >>> float((0.5 * (X[:, 0] + X[:, 2]) + X[:, 1]).mean().round(-1))  # ns
     390.0
     """
-    for name, value in (("threshold", threshold), ("cathode", cathode)):
-        if not 0 < value < np.inf:
-            raise ValueError(f"{name}={value!r} must be a number above 0")
-    if n_samples < 1:
-        raise ValueError(f"n_samples={n_samples!r} must be at least 1")
     rng = check_random_state(random_state)
     # Tracks: where they enter the first layer, and the angle, cos^2 of the vertical.
     slopes = np.tan(_angles(n_samples, rng))

@@ -30,7 +30,7 @@ class LikelihoodRatioResult:
         0 where it is below 1e-308.
     zscore : float
         The same in standard deviations of a normal distribution, one-sided; finite for
-        the smallest p-values, and minus infinity for one of 1.
+        the smallest p-values, and far below 0, or minus infinity, for one of 1.
     n_rows : int
         Of the batch.
     """
@@ -63,12 +63,18 @@ class Units:
         d = X.shape[1]
         if not standardize:
             return cls(np.zeros(d), np.ones(d))
-        wide = X.astype(np.float64)
+        xp, wide = device.xp, X.astype(np.float64)
+        # Halves, and shares of the largest: neither sums nor squares overflow.
+        middle = 2.0 * (0.5 * wide / len(wide)).sum(axis=0)
+        wide = wide - middle
+        size = abs(wide).max(axis=0)
+        spread = size * (wide / xp.where(size > 0, size, 1.0)).std(axis=0)
         # Rounding leaves constant columns a standard deviation above 0.
-        varies = device.get(wide.max(axis=0) > wide.min(axis=0))
-        spread = device.get(wide.std(axis=0))
-        spread = np.where(varies & (spread > 0), spread, 1.0)
-        return cls(device.get(wide.mean(axis=0)), spread)
+        varies = xp.asarray(X.max(axis=0) > X.min(axis=0)) & (spread > 0)
+        spread = xp.where(varies, spread, 1.0)
+        if not bool(xp.isfinite(spread).all()):
+            raise ValueError("X holds numbers whose differences overflow: rescale it")
+        return cls(device.get(middle), device.get(spread))
 
     def scaled(self, X, device):
         """Rows in these units, on the device.
@@ -187,7 +193,10 @@ def _null_rows(test, null, device):
 
 def _checked(test, rows, name, device):
     try:
-        rows = check_predict_X(test, rows, sparse_ok=False)
+        with warnings.catch_warnings():
+            # A simulator's arrays need no names.
+            warnings.filterwarnings("ignore", "X does not have valid feature names")
+            rows = check_predict_X(test, rows, sparse_ok=False)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     return test._units.scaled(rows, device)

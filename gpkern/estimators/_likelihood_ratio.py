@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from numbers import Integral, Real
 
 from scipy import stats
@@ -74,7 +75,7 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
         "chi2": p-values of a chi-square distribution with as many degrees of freedom as
         the mean of the toys; they may be far below ``1 / n_toys``. A warning tells
         where the toys do not follow it. "toys": the share of toys that are at least as
-        large, the batch counted.
+        large, the batch counted; none is below ``1 / (n_toys + 1)``.
     counts : {"poisson", "fixed"}, default="poisson"
         "poisson": batches have a random number of rows, and one that is far from what
         is expected is a discrepancy. "fixed": batches have `expected` rows.
@@ -103,7 +104,8 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
         Rows of the reference that batches are tested against.
     kernel_ : Kernel
         With its length scale.
-    length_scale_ : float
+    length_scale_ : float, array or None
+        Of `kernel_`, where it has one.
     centers_ : array of shape (n_centers, n_features)
         In the units of X.
     result_ : LikelihoodRatioResult
@@ -127,8 +129,9 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
 
     All batches are tested against the same reference, so that its noise is in every
     one of them. The toys allow for it on average; for one reference of five times the
-    expected rows a nominal level of 0.05 may be anything from 0 to 0.3, from about 15
-    times on it is as it should be.
+    expected rows a nominal level of 0.05 may be anything from 0 to 0.3, of 15 to 25
+    times still from 0 to 0.13. An `expected` other than that of the fit needs a fit of
+    its own, as runs of another length do.
 
     References
     ----------
@@ -281,7 +284,7 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
             batch = self._units.scaled(X, device)
             t, coef, constant, converged = machine.test(reference, batch, weight)
         if not converged:
-            _warn_unconverged("the fit of the batch", self.max_iter)
+            _warn_unconverged("the fit of the batch", self.max_iter, stacklevel=3)
         p, z = self._significance(t)
         self.statistic_, self.pvalue_, self.zscore_ = t, p, z
         self.result_ = LikelihoodRatioResult(t, p, z, len(X))
@@ -345,7 +348,7 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
         if machine is None or machine.device.name != device.name:
             with device.here():
                 machine = self._machine = self._made(device)
-        return machine
+        return replace(machine, tol=self.tol, max_iter=self.max_iter)
 
     def _kernel_of(self, X, rng):
         scale = self.length_scale
@@ -358,19 +361,26 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
     def _calibrate(self, toys):
         t, failed = calibrate(self._machine, toys, self.n_toys)
         if failed:
-            _warn_unconverged("fits of toys", self.max_iter)
-        self.null_distribution_, self.df_ = t, max(float(t.mean()), 1e-3)
-        fitted = stats.chi2(self.df_)
-        self.goodness_of_fit_ = float(stats.kstest(t, fitted.cdf).pvalue)
-        poor = self.n_toys >= FEW_TOYS and self.goodness_of_fit_ < POOR_FIT
-        if self.calibration == "chi2" and poor:
-            warnings.warn(
+            _warn_unconverged("fits of toys", self.max_iter, stacklevel=6)
+        self.null_distribution_, self.df_ = t, float(t.mean())
+        if self.df_ <= 0 or t.min() < -max(1.0, self.df_):
+            raise ValueError(
+                f"the statistics of toys, which should be above 0, go down to "
+                f"{t.min():.3g}: the machine follows single rows; raise penalty, now "
+                f"{self.penalty:g}, or length_scale, or lower n_centers"
+            )
+        self.goodness_of_fit_ = float(stats.kstest(t, stats.chi2(self.df_).cdf).pvalue)
+        problem = None
+        if self.n_toys < FEW_TOYS:
+            problem = f"n_toys={self.n_toys} are too few to tell their mean: use more"
+        elif self.goodness_of_fit_ < POOR_FIT:
+            problem = (
                 f"the toys do not follow a chi-square distribution (p = "
                 f"{self.goodness_of_fit_:.2g}): use calibration='toys' with more "
-                "n_toys, or another penalty or length_scale",
-                UserWarning,
-                stacklevel=4,
+                "n_toys, or another penalty or length_scale"
             )
+        if self.calibration == "chi2" and problem is not None:
+            warnings.warn(problem, UserWarning, stacklevel=4)
         return self
 
     def _significance(self, t):
@@ -381,10 +391,10 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
         return chi2_significance(t, self.df_)
 
 
-def _warn_unconverged(what, max_iter):
+def _warn_unconverged(what, max_iter, stacklevel):
     warnings.warn(
         f"{what} did not converge in max_iter={max_iter} steps: raise it, or the "
         "penalty",
         ConvergenceWarning,
-        stacklevel=5,
+        stacklevel=stacklevel,
     )

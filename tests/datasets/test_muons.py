@@ -40,6 +40,12 @@ def test_faults():
 
 
 def test_errors():
-    for options in ({"threshold": 0}, {"cathode": -1.0}, {"n_samples": 0}):
+    for options in (
+        {"threshold": 0},
+        {"cathode": 12_000.0},
+        {"cathode": "a"},
+        {"n_samples": 0},
+        {"n_samples": 2.5},
+    ):
         with pytest.raises(ValueError, match=next(iter(options))):
             make_muons(**options)

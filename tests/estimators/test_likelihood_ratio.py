@@ -339,6 +339,47 @@ def test_warnings():
         monitor(n_toys=200).fit(np.ones((2000, 1)), expected=0.2)
 
 
+def test_warnings_are_the_callers():
+    test = monitor().fit(normal(500), expected=20).set_params(max_iter=1)
+    with pytest.warns(ConvergenceWarning, match="fit of the batch") as caught:
+        test.test(normal(20, 1))
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="n_toys=5 are too few") as caught:
+        monitor(n_toys=5).fit(normal(500), expected=20)
+    assert caught[0].filename == __file__
+
+
+def test_too_small_a_penalty_is_an_error():
+    """Machines that follow single rows have statistics far below 0."""
+    test = monitor(penalty=1e-12, n_centers=100, max_iter=300)
+    with pytest.raises(ValueError, match="raise penalty, now 1e-12"):
+        test.fit(normal(3000), expected=200)
+    assert not hasattr(test, "df_")
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e170])
+def test_units_of_columns_are_nothing(scale):
+    X, batch = normal(1000), normal(50, 1) + 3.0
+    one = monitor().fit(X, expected=50).test(batch)
+    other = monitor().fit(scale * X, expected=50).test(scale * batch)
+    assert other.statistic == pytest.approx(one.statistic, rel=1e-6)
+
+
+def test_goodness_of_fit_is_that_of_the_mean(fitted):
+    null = fitted.null_distribution_
+    assert fitted.df_ == pytest.approx(null.mean())
+    expected = stats.kstest(null, stats.chi2(null.mean()).cdf).pvalue
+    assert fitted.goodness_of_fit_ == pytest.approx(expected)
+
+
+def test_a_simulator_needs_no_names():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(normal(500), columns=["a", "b"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        monitor().fit(frame, expected=20, null=lambda n, rng: rng.normal(size=(n, 2)))
+
+
 def test_a_fit_forgets_the_last_batch(fitted):
     test = clone(fitted).fit(normal(1000), expected=50)
     test.test(normal(50, 1))
