@@ -218,6 +218,8 @@ class ExactOU:
 def stable_step(name, friction, objective, X, direction, xp):
     """A step of half the length at which linear forces, as at X, become unstable.
 
+    Infinity where there are none.
+
     Parameters
     ----------
     name : {"baoab", "exact-ou", "euler"}
@@ -228,14 +230,15 @@ def stable_step(name, friction, objective, X, direction, xp):
         Not zero: where the search for the stiffest direction starts.
     xp : module
     """
-    f, size = objective.force(X), 1e-4 * (1.0 + float(abs(X).max()))
+    f, away = objective.force(X), X - X.mean(axis=0)
+    size = 1e-4 * (1.0 + float(abs(away).max()))
     stiffness = 0.0
     for _ in range(POWERS):
         direction = direction / xp.sqrt((direction**2).sum())
         direction = (objective.force(X + size * direction) - f) / size
         stiffness = max(stiffness, float(xp.sqrt((direction**2).sum())))
         if not 0.0 < stiffness < np.inf:
-            return 1.0
+            return np.inf
     if name == "euler":
         return 1.0 / stiffness
     stable = stiffness**-0.5

@@ -200,7 +200,9 @@ def inverse_divergence(metric_at, P, metric, xp):
     xp : module
     """
     n, d = P.shape
-    h = float(np.finfo(np.float64).eps) ** (1 / 3) * (1.0 + abs(P))
+    eps = float(np.finfo(np.float64).eps)
+    h = eps ** (1 / 3) * (1.0 + abs(P - P.mean(axis=0)))
+    h = xp.maximum(h, eps**0.75 * abs(P))
     moves = xp.eye(d)[:, None, :] * h
     rows = xp.concatenate([P + moves, P - moves]).reshape(2 * d * n, d)
     ends = metric_at(rows).reshape(2, d, n, d, d)
@@ -244,6 +246,12 @@ class Steps:
     def __init__(self, step_size, schedule, max_iter, xp):
         self.step_size, self.schedule, self.xp = step_size, schedule, xp
         self.max_iter, self._squares, self._count = max_iter, None, 0
+        self.factor = 1.0
+
+    @property
+    def shortest(self):
+        """Length that steps have whatever the direction's is."""
+        return self.step_size if self.schedule in ("rmsprop", "adagrad") else 0.0
 
     def __call__(self, way):
         """The move along a direction, of its shape."""
@@ -251,12 +259,15 @@ class Steps:
         if callable(self.schedule):
             factor = self.schedule(self._count - 1)
             try:
-                return self.step_size * float(factor) * way
+                self.factor = float(factor)
             except (TypeError, ValueError):
-                raise TypeError(
+                self.factor = np.nan
+            if not 0.0 <= self.factor < np.inf:
+                raise ValueError(
                     f"schedule({self._count - 1}) returned {factor!r}: it must be a "
-                    "number, the factor of step_size"
-                ) from None
+                    "number from 0 on, the factor of step_size"
+                )
+            return self.step_size * self.factor * way
         if self.schedule == "constant":
             return self.step_size * way
         old, new, step = self._squares, way * way, self.step_size
@@ -300,14 +311,15 @@ def evolve(E, direction, steps, retract, max_iter, tol, report):
     ------
     DivergenceError
     """
-    norms, rests, reach = [], False, FAR * (_spread(E) + _rms(E))
+    norms, rests, reach = [], False, FAR * (_spread(E) + _rms(E) + steps.shortest)
     for _ in range(max_iter):
         move = steps(direction(E))
         norms.append(_rms(move))
         if not norms[-1] <= reach:
             raise DivergenceError(f"step {len(norms)} is {norms[-1]:.2g} long")
         E = retract(E + move)
-        rests = tol > 0 and norms[-1] <= tol * _spread(E)
+        # A schedule may start at 0.
+        rests = tol > 0 and steps.factor > 0 and norms[-1] <= tol * _spread(E)
         if report(norms) or rests:
             break
     return E, norms, rests

@@ -7,6 +7,7 @@ import numpy as np
 from ..targets import Target, as_target
 from ..targets.base import to_numpy
 
+REMEDY = "use a smaller step_size, or particles nearer to the density as X"
 FEW_COLUMNS = "target has {} columns, and the particles have {}"
 ON_SIMPLEX = ": it must be a function of all D coordinates, or of the first D - 1"
 
@@ -88,11 +89,21 @@ class DomainScore:
             raise ValueError(FEW_COLUMNS.format(columns, n_features) + more)
         self.target, self.device, self.on_host = target, device, on_host
         self.is_free = columns is not None and columns < n_features
+        self._is_begun = False
 
     def __call__(self, P):
-        """Scores of shape (n, n_features), on the device."""
-        xp = self.device.xp
-        S = self.of_rows(self.target.score, P[:, :-1] if self.is_free else P)
+        """Scores of shape (n, n_features), on the device.
+
+        After the first call an error may be that of particles that went too far.
+        """
+        xp, begun = self.device.xp, self._is_begun
+        self._is_begun = True
+        try:
+            S = self.of_rows(self.target.score, P[:, :-1] if self.is_free else P)
+        except ValueError as error:
+            if not begun:
+                raise
+            raise ValueError(f"{error}; or the steps are too long: {REMEDY}") from error
         if self.is_free:
             S = xp.concatenate([S, xp.zeros_like(S[:, :1])], axis=1)
         return S

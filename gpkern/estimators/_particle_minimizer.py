@@ -7,7 +7,7 @@ from numbers import Real
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.gaussian_process.kernels import Kernel
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._callbacks import CallbackSupportMixin, FitCallbacks, with_callbacks
@@ -17,12 +17,14 @@ from ..algorithms.particles import DivergenceError
 from ..kernels import median_distance, resolve_kernel
 from ..kernels.program import Program
 from ..kernels.stein import BaseSlope
-from ._domains import DomainScore, columns_of, target_of
+from ._domains import REMEDY, DomainScore, columns_of, target_of
 from ._door import ArrayKind, all_or_nothing, check_fit_X, choose_device
 from ._parameters import AT_LEAST_ONE, RUN
-from ._stein_flow import BASES, REMEDY
+from ._testing import BASES
 
 POSITIVE = Interval(Real, 0, None, closed="neither")
+# An automatic step, in units of the length scale, beyond which nothing is felt.
+LONGEST = 1e4
 # Times at which the discrepancy is noted.
 NOTES = 10
 
@@ -83,7 +85,8 @@ class ParticleMinimizer(CallbackSupportMixin, BaseEstimator):
     discrepancy_ : float
         The squared discrepancy of the particles, pairs of one with itself included.
     discrepancy_path_ : ndarray of shape (n_notes,)
-        That at the start and, about evenly spaced, ten times later.
+        That at the start and, evenly spaced, ten times later, the last after all
+        steps.
     step_size_ : float
     kernel_ : Kernel
     n_iter_ : int
@@ -91,6 +94,9 @@ class ParticleMinimizer(CallbackSupportMixin, BaseEstimator):
 
     Notes
     -----
+    A step takes time in proportion to the particles times the rows of X, and the
+    discrepancy itself, once, to the square of the rows.
+
     For a density a step evaluates the scores of all particles three times: second
     derivatives of its logarithm are products that come from differences. Scores of
     random subsets of data will not do.
@@ -201,18 +207,19 @@ class ParticleMinimizer(CallbackSupportMixin, BaseEstimator):
         xp, on_host = device.xp, not is_cupy(rows)
         rows = xp.asarray(device.put(rows), dtype=np.float64)
         base, unit = self._kernel(rows, rng)
-        start = self._start(rows, start, rng, device)
+        start, middle = self._start(rows, start, rng, device), rows.mean(axis=0)
         if target is None:
-            objective = langevin.MMDObjective(base, rows / unit, device)
+            sample = (rows - middle) / unit
+            objective = langevin.MMDObjective(base, sample, device)
         else:
             score = DomainScore(target, "real", rows.shape[1], device, on_host)
             objective = langevin.KSDObjective(
-                base, lambda P: unit * score(unit * P), device
+                base, lambda P: unit * score(middle + unit * P), device
             )
         # Scores of a density have units, and so has its discrepancy.
         factor = 1.0 if self.target is None else unit**-2
-        samples = self._run(objective, start / unit, rng, device, factor)
-        self.samples_ = kind.out(unit * samples)
+        samples = self._run(objective, (start - middle) / unit, rng, device, factor)
+        self.samples_ = kind.out(middle + unit * samples)
         return self
 
     def _kernel(self, rows, rng):
@@ -252,6 +259,11 @@ class ParticleMinimizer(CallbackSupportMixin, BaseEstimator):
         if start is None:
             drawn = rng.standard_normal((self.n_particles, rows.shape[1]))
             return rows.mean(axis=0) + rows.std(axis=0) * xp.asarray(drawn)
+        if not is_cupy(start):
+            try:
+                start = check_array(start, dtype=np.float64, input_name="start")
+            except ValueError as error:
+                raise ValueError(f"start: {error}") from error
         start = xp.asarray(device.put(start), dtype=np.float64)
         if start.ndim != 2 or start.shape[1] != rows.shape[1] or not len(start):
             raise ValueError(
@@ -267,11 +279,11 @@ class ParticleMinimizer(CallbackSupportMixin, BaseEstimator):
         xp, path = device.xp, [factor * objective.squared(start)]
         # Noise may take particles from a better start to this, but no further.
         most = 10.0 * path[0] + 100.0 * factor * self.temperature * start.shape[1]
-        every = max(1, self.max_iter // NOTES)
+        noted = set(np.linspace(0, self.max_iter, NOTES + 1).round().astype(int))
         callbacks = FitCallbacks(self, self.max_iter)
 
         def report(i, X):
-            if i % every == 0:
+            if i in noted:
                 path.append(factor * objective.squared(X))
                 if not path[-1] <= most:
                     raise DivergenceError(
@@ -290,6 +302,12 @@ class ParticleMinimizer(CallbackSupportMixin, BaseEstimator):
             self.step_size_ = langevin.stable_step(
                 name, self.friction, objective, start, noise(), xp
             )
+            if self.step_size_ > LONGEST:
+                raise ValueError(
+                    "the particles feel next to no force at the start: length_scale "
+                    f"is too small for them, and a stable step {self.step_size_:.2g} "
+                    "long; raise it, or set step_size"
+                )
         integrator = langevin.INTEGRATORS[name](self.friction, self.step_size_)
         try:
             samples, self.n_iter_ = langevin.minimize(

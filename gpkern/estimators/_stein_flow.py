@@ -9,13 +9,13 @@ from ..algorithms.particles import DivergenceError, Interactions, Steps
 from ..kernels import median_distance, resolve_kernel
 from ..kernels.program import Program
 from ..kernels.stein import BaseSlope
+from ._domains import REMEDY
 from ._testing import BASES
 
 # Particles whose pairs the median is taken of, in each step.
 MEDIAN_ROWS = 300
 # Particles of which SVMD and SVNG take the eigenvectors in each step.
 MOST_EIGEN = 4096
-REMEDY = "use a smaller step_size, or particles nearer to the density as X"
 
 
 def checked_particles(points, mirror):
@@ -78,7 +78,6 @@ class SteinFlow:
         projected = sampler.method_ == "svgd"
         # Entries of "rmsprop" that remember a huge score stand still, but do not rest.
         tol = 0.0 if sampler.schedule == "rmsprop" else sampler.tol
-        self._count = 0
         to_dual, to_primal, retract = mirror.to_dual, mirror.to_primal, _same
         if projected:
             to_dual, to_primal, retract = mirror.project, _same, mirror.project
@@ -106,8 +105,7 @@ class SteinFlow:
     def _direction(self, E, P):
         """Where particles P move, whose coordinates of moving are E."""
         method, linalg = self.sampler.method_, self.device.linalg
-        S = self._score_at(P)
-        self._count += 1
+        S = self.score(P)
         if method == "svgd":
             return self.mirror.tangent(particles.svgd(self._pairs(P), S))
         if method == "msvgd":
@@ -122,17 +120,6 @@ class SteinFlow:
         if self.follows:
             self.scale = median_distance(points[self._some])
         return Interactions(self.base, points, self.scale, self.device)
-
-    def _score_at(self, P):
-        try:
-            return self.score(P)
-        except ValueError as error:
-            if self._count == 0:
-                raise
-            raise ValueError(
-                f"after {self._count} steps {error}; or the steps are too long: "
-                f"{REMEDY}"
-            ) from error
 
     def _metric_at(self, P, S):
         """The metric of natural gradients, and the divergence of its inverse."""

@@ -102,7 +102,8 @@ class Spring:
 
 
 @pytest.mark.parametrize(
-    ("name", "h", "bias"), [("baoab", 1.0, 0.01), ("exact-ou", 0.02, 0.03)]
+    ("name", "h", "bias"),
+    [("baoab", 1.0, 0.01), ("exact-ou", 0.02, 0.03), ("euler", 0.02, 0.03)],
 )
 def test_stationary_variance(name, h, bias):
     """Of a harmonic potential it is temperature / stiffness."""
@@ -121,6 +122,22 @@ def test_stationary_variance(name, h, bias):
     )
     assert count == steps
     assert_allclose(X.var(), 0.25, rtol=bias + 0.015)
+
+
+@pytest.mark.parametrize("h", [0.1, 1.0, 3.0])
+def test_noise_of_an_exact_step(h):
+    """Its covariance of positions and velocities, by an integral over the step."""
+    rng, friction, T = np.random.default_rng(0), 1.5, 0.7
+    step = langevin.ExactOU(friction, h).step
+    X = np.zeros((200_000, 1))
+    out = step(X, X, X, lambda P: 0.0 * P, T, lambda: rng.standard_normal(X.shape))
+    s = (np.arange(20_000) + 0.5) * h / 20_000
+    of_v, of_x = np.exp(-friction * s), -np.expm1(-friction * s) / friction
+    expected = 2 * friction * T * h * np.cov([of_v, of_x], bias=True)
+    means = np.array([of_v.mean(), of_x.mean()])
+    expected += 2 * friction * T * h * np.outer(means, means)
+    found = np.cov(np.hstack([out[1], out[0]]).T)
+    assert_allclose(found, expected, rtol=0.02)
 
 
 @pytest.mark.parametrize("name", langevin.INTEGRATORS)
@@ -248,6 +265,47 @@ def test_without_particles_to_start_from():
         ParticleMinimizer(np.negative).fit()
 
 
+@pytest.mark.parametrize("offset", [1e5, 1e7])
+def test_offsets_do_not_matter(offset):
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    options = {"n_particles": 30, "max_iter": 200, "random_state": 0}
+    one = ParticleMinimizer(**options).fit(X)
+    other = ParticleMinimizer(**options).fit(X + offset)
+    assert other.step_size_ == pytest.approx(one.step_size_, rel=1e-2)
+    assert other.discrepancy_ < 2 * one.discrepancy_
+
+    def score(P):
+        return -((P - offset) ** 3) - (P - offset)
+
+    at_0 = ParticleMinimizer(lambda P: -(P**3) - P, **options).fit(X[:30])
+    away = ParticleMinimizer(score, **options).fit(X[:30] + offset)
+    assert away.discrepancy_ < 2 * at_0.discrepancy_
+
+
+@pytest.mark.parametrize("max_iter", [7, 11, 25, 200])
+def test_path_has_eleven_entries(max_iter):
+    model = ParticleMinimizer(n_particles=5, max_iter=max_iter, random_state=0)
+    path = model.fit(ROWS).discrepancy_path_
+    assert len(path) == 1 + min(10, max_iter)
+    assert path[-1] == pytest.approx(model.discrepancy_)
+
+
+def test_temperature_falls_to_0():
+    options = {"n_particles": 40, "temperature": 0.01, "random_state": 0}
+    fixed = ParticleMinimizer(anneal=False, **options).fit(ROWS)
+    falling = ParticleMinimizer(anneal=True, **options).fit(ROWS)
+    assert falling.discrepancy_ < 0.5 * fixed.discrepancy_
+
+
+def test_particles_that_leave_the_support_are_told_to_step_less():
+    def score(P):
+        return np.where(P > 0.1, 2.0 / P - 1.0, np.nan)
+
+    X = 0.2 + np.random.default_rng(0).gamma(3.0, size=(20, 1))
+    with pytest.raises(ValueError, match="too long: use a smaller step_size"):
+        ParticleMinimizer(score, step_size=3.0, temperature=1.0).fit(X)
+
+
 def test_verbose(capsys):
     X = np.random.default_rng(0).normal(size=(50, 2))
     ParticleMinimizer(max_iter=20, random_state=0, verbose=1).fit(X)
@@ -263,6 +321,8 @@ ROWS = np.random.default_rng(0).normal(size=(20, 2))
         ({"integrator": "leapfrog"}, {}, "'integrator' parameter"),
         ({"friction": 0.0}, {}, "'friction' parameter"),
         ({"temperature": -1.0}, {}, "'temperature' parameter"),
+        ({"length_scale": 1e-8}, {}, "length_scale is too small"),
+        ({}, {"start": [["a", "b"]]}, "start"),
         ({"kernel": Laplacian(1.0)}, {}, "Euclidean"),
         ({"target": np.negative}, {"start": ROWS}, "start belongs to target=None"),
         ({}, {"start": ROWS[:, :1]}, "start has shape"),

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gpkern import KSDTest, SteinSampler, SteinThinning, ksd_scorer
+from gpkern.estimators._domains import target_of
 from gpkern.kernels import RBF, InverseMultiquadric, Laplacian, Matern
 from gpkern.targets import LogDensity, Score
 
@@ -28,6 +29,10 @@ NORMAL = stats.multivariate_normal([3.0, -2.0], [[1.0, 0.8], [0.8, 2.0]])
 )
 def test_common_checks(estimator, check):
     check(estimator)
+
+
+def normal_score(X):
+    return (NORMAL.mean - X) @ np.linalg.inv(NORMAL.cov)
 
 
 def energy_distance(X, Y):
@@ -223,6 +228,42 @@ def test_particles_that_do_not_rest_are_warned_about():
         clone(model).set_params(schedule="rmsprop").fit(start())
 
 
+def test_a_schedule_may_start_at_0():
+    warm = SteinSampler(NORMAL, schedule=lambda i: min(1.0, i / 20), step_size=0.5)
+    assert warm.fit(start()).n_iter_ > 20
+    assert_allclose(warm.samples_.mean(axis=0), NORMAL.mean, atol=0.1)
+
+
+def test_tight_starts_move():
+    X = SteinSampler(NORMAL).fit(1e-6 * start()).samples_
+    assert_allclose(X.mean(axis=0), NORMAL.mean, atol=0.1)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_units_are_nothing(scale):
+    """Neither where particles come to nor when they rest."""
+    options = {"schedule": "constant", "max_iter": 600, "tol": 1e-3}
+    one = SteinSampler(NORMAL, step_size=0.5, **options).fit(start())
+    target = Score(lambda X: normal_score(X / scale) / scale, n_features=2)
+    other = SteinSampler(target, step_size=0.5 * scale**2, **options)
+    other.fit(scale * start())
+    assert other.n_iter_ == one.n_iter_ < 600
+    assert_allclose(other.samples_, scale * one.samples_, rtol=1e-6, atol=1e-8 * scale)
+    assert other.kernel_.length_scale == pytest.approx(
+        np.median(pdist(other.samples_)), rel=0.05
+    )
+
+
+def test_dirichlet_target_is_the_distribution():
+    own = stats.dirichlet([0.5, 3.0, 2.0])
+    target, X = target_of(own, "simplex"), own.rvs(500, random_state=0)
+    away = target.log_density(X) - [own.logpdf(x) for x in X]
+    assert_allclose(away, away[0])
+    drawn = target.sample(4000, np.random.RandomState(0))
+    assert_allclose(drawn.mean(axis=0), own.mean(), atol=0.02)
+    assert_allclose(drawn.var(axis=0), own.var(), rtol=0.1)
+
+
 def test_default_method_follows_the_domain():
     assert SteinSampler(NORMAL, max_iter=2).fit(start()).method_ == "svgd"
     target, X = DOMAINS["cube"], start() / 10
@@ -339,6 +380,7 @@ EDGE = np.array([[0.2, 0.8, 0.0], [0.2, 0.3, 0.5]])
         ({"target": DOMAINS["simplex"]}, start(), "domain='real'.*use domain='sim"),
         ({"target": BETA, "domain": "simplex"}, None, "D or of D - 1"),
         ({"schedule": lambda i: None}, start(), "schedule\\(0\\) returned None"),
+        ({"schedule": lambda i: -1.0}, start(), "number from 0 on"),
         ({"target": 3}, start(), "cannot be a target"),
         ({"method": "hmc"}, start(), "'method' parameter"),
         ({"domain": "disc"}, start(), "'domain' parameter"),
@@ -360,7 +402,11 @@ EDGE = np.array([[0.2, 0.8, 0.0], [0.2, 0.3, 0.5]])
         ({}, None, "pass particles to start from as X"),
         ({"target": NORMAL}, start(5, 3), "has 2 columns, and the particles have 3"),
         ({"target": lambda X: X * np.nan}, start(), "NaN or infinite in 100 of 100"),
-        ({"target": lambda X: X**3}, start(), "(?s)(after|fly apart).*smaller step_s"),
+        (
+            {"target": lambda X: X**3},
+            start(),
+            "(?s)(long|apart).*smaller step_s",
+        ),
         ({"schedule": "constant", "step_size": 9e9}, start(), "smaller step_size"),
         ({"method": "svng", "metric": np.sin}, start(), "must be \\(100, 2, 2\\)"),
         (
