@@ -18,19 +18,19 @@ MEDIAN_ROWS = 300
 MOST_EIGEN = 4096
 
 
-def checked_particles(points, mirror):
+def checked_particles(points, mirror, name="X"):
     """Particles inside of the domain, that are not all the same; or an error."""
     outside = ~mirror.inside(points)
     if bool(outside.any()):
         raise ValueError(
-            f"X has {int(outside.sum())} of {len(points)} rows outside of domain="
+            f"{name} has {int(outside.sum())} of {len(points)} rows outside of domain="
             f"{mirror.name!r} or on its edge, the first of them row "
             f"{int(outside.argmax())}: rows must be {mirror.rule}"
         )
     if bool((points == points[:1]).all()):
         raise ValueError(
-            "all rows of X are equal: particles in one place never part; start from "
-            "different ones"
+            f"all rows of {name} are equal: particles in one place never part; start "
+            "from different ones"
         )
     return mirror.cleaned(points)
 

@@ -245,7 +245,8 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
         self._validate_params()
         self._check_combination()
         target = target_of(self.target, self.domain)
-        X = self._start(X, target)
+        goes_on = X is None and self.warm_start and hasattr(self, "samples_")
+        X = self.samples_ if goes_on else self._start(X, target)
         kind = ArrayKind(X)
         points = check_fit_X(self, X, sparse_ok=False, ensure_min_samples=2)
         device = choose_device(self.device, points)
@@ -253,7 +254,8 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
         mirror = mirror_map(self.domain, xp)
         on_host = not is_cupy(points)
         points = xp.asarray(device.put(points), dtype=np.float64)
-        points = checked_particles(points, mirror)
+        name = "samples_, from which warm_start goes on," if goes_on else "X"
+        points = checked_particles(points, mirror, name)
         score = DomainScore(target, self.domain, points.shape[1], device, on_host)
         flow = SteinFlow(self, points, score, mirror, device)
         callbacks = FitCallbacks(self, self.max_iter)
@@ -294,8 +296,6 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
         """The particles to start from, as they are given or drawn."""
         if X is not None:
             return X
-        if self.warm_start and hasattr(self, "samples_"):
-            return self.samples_
         d = columns_of(target)
         if self.domain == "simplex" and not isinstance(target, DirichletTarget):
             raise ValueError(

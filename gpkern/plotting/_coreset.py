@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
@@ -175,6 +177,8 @@ def _columns(features, names, width):
         raise ValueError(f"features={features} must be one or two columns")
     columns = []
     for f in features:
+        if not isinstance(f, (str, Integral)):
+            raise ValueError(f"features={features} must be numbers or names of columns")
         if isinstance(f, str):
             if f not in (names or []):
                 raise ValueError(f"features: X has no column {f!r}")

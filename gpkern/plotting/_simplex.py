@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
+from ._coreset import two_columns
+
 # Corners of the triangle: of the two chosen columns, and of the rest.
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])
 # How far a row's sum may be from 1.
@@ -51,10 +53,11 @@ class SimplexDisplay:
         self.samples = _checked(samples, "samples")
         self.reference = None if reference is None else _checked(reference, "reference")
         d = self.samples.shape[1]
-        first, second = columns
-        if first == second or not all(0 <= c < d for c in columns):
-            raise ValueError(f"columns={columns} must be two of the {d} columns")
-        self.columns, self.names = columns, names
+        if reference is not None and self.reference.shape[1] != d:
+            raise ValueError(
+                f"reference has {self.reference.shape[1]} columns, and samples {d}"
+            )
+        self.columns, self.names = tuple(two_columns(columns, None, d)), names
         if names is not None and len(names) != 3:
             raise ValueError(f"names={names} must be three, one for each corner")
 

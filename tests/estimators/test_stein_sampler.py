@@ -326,6 +326,9 @@ def test_warm_start():
     assert_allclose(twice.fit().fit().samples_, X, rtol=1e-10)
     cold = twice.set_params(warm_start=False)
     assert not np.allclose(cold.fit().fit().samples_, X)
+    twice.set_params(warm_start=True, domain="cube")
+    with pytest.raises(ValueError, match="samples_, from which warm_start goes on"):
+        twice.fit()
 
 
 def test_clone_pickle_and_what_takes_samples():

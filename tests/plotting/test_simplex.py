@@ -58,6 +58,8 @@ def test_bad_inputs():
         ((2 * rows,), "of sum 1"),
         ((rows, None, (0, 0)), "columns"),
         ((rows, None, (0, 3)), "columns"),
+        ((rows, None, (0, 0.5)), "numbers or names of columns"),
+        ((rows, np.full((2, 4), 0.25)), "reference has 4 columns"),
         ((rows, None, (0, 1), ("a",)), "names"),
     ):
         with pytest.raises(ValueError, match=message):
