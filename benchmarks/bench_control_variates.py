@@ -122,7 +122,13 @@ def row(work, ours, plain, covered):
 
 def speed():
     """Times of a fit."""
-    for n, d, solver in ((500, 5, "auto"), (2000, 5, "auto"), (10_000, 5, "pcg")):
+    for n, d, solver in (
+        (500, 5, "auto"),
+        (2000, 5, "auto"),
+        (10_000, 5, "auto"),
+        (10_000, 5, "pcg"),
+        (20_000, 5, "auto"),
+    ):
         X = np.random.default_rng(0).normal(size=(n, d))
         y = np.cos(X.sum(axis=1) / np.sqrt(d))
         model = SteinControlVariates(minus, solver=solver, random_state=0)

@@ -26,6 +26,9 @@ from .least_squares import solve_pcg
 TAIL = 4
 # Residual of "pcg" that is enough for errors of predictions.
 ROUGH = 1e-3
+# Rows over the rank of the preconditioner, and the largest: spectra of Stein kernels
+# fall slowly.
+RANK, LARGEST_RANK = 5, 4000
 # Spread over size from which values are equal but for rounding.
 EQUAL = 1e-13
 TOO_SMALL = (
@@ -161,6 +164,7 @@ class Model:
             self.tol,
             self.max_iter,
             self.rng,
+            min(n // RANK + 1, LARGEST_RANK),
         )
         one = solved[:, xp.asarray(which)]
         weights = one / one.sum(axis=0)

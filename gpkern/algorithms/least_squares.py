@@ -229,11 +229,13 @@ def warn_above(tol, residual):
         )
 
 
-def solve_pcg(operator, X, Y, alpha, sample_weight, tol, max_iter, random_state):
+def solve_pcg(
+    operator, X, Y, alpha, sample_weight, tol, max_iter, random_state, rank=None
+):
     """Kernel ridge regression on all rows, K never formed.
 
     Solves ``(S K S + alpha) c = S y`` and returns ``S c``, where S holds the roots
-    of the weights.
+    of the weights. `rank` is that of the preconditioner.
 
     Returns
     -------
@@ -257,7 +259,7 @@ def solve_pcg(operator, X, Y, alpha, sample_weight, tol, max_iter, random_state)
 
         return apply
 
-    rank = preconditioner_rank(operator.shape[0])
+    rank = preconditioner_rank(operator.shape[0]) if rank is None else rank
     precondition = nystrom_preconditioner(operator, X, rank, alpha, root, random_state)
     solve = conjugate_gradients
     if operator.dtype == np.float64:
