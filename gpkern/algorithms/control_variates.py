@@ -21,6 +21,7 @@ import numpy as np
 
 from ..operator import make_operator
 from .least_squares import solve_pcg
+from .nystrom import preconditioner_rank
 
 # One row in so many is in the tails.
 TAIL = 4
@@ -164,7 +165,7 @@ class Model:
             self.tol,
             self.max_iter,
             self.rng,
-            min(n // RANK + 1, LARGEST_RANK),
+            max(preconditioner_rank(n), min(n // RANK, LARGEST_RANK)),
         )
         one = solved[:, xp.asarray(which)]
         weights = one / one.sum(axis=0)

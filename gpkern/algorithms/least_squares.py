@@ -16,8 +16,9 @@ from .nystrom import nystrom_preconditioner, preconditioner_rank, regularised_ch
 JITTER = {"float32": 3e-6, "float64": 1e-12}
 # The same where products are in float64, and only the coefficients are rounded.
 COEF_JITTER = {"float32": 1e-8, "float64": 1e-12}
-# Iterations without a smaller residual after which conjugate gradients end.
-PATIENCE = 20
+# Iterations without a smaller residual after which conjugate gradients end: where the
+# residual stays at the rounding of float32; in float64 it comes down again.
+PATIENCE, LONG_PATIENCE = 20, 200
 # Residual, relative to its start, to which rough products bring a solution.
 ROUGH_TOL = 1e-4
 
@@ -171,7 +172,9 @@ def conjugate_gradients(apply, B, precondition, tol, max_iter, xp, patience=PATI
     return best_X, n_iter, best
 
 
-def mixed_gradients(apply, rough, B, precondition, tol, max_iter, xp):
+def mixed_gradients(
+    apply, rough, B, precondition, tol, max_iter, xp, patience=PATIENCE
+):
     """`conjugate_gradients` by rough products, corrected by few exact ones.
 
     Iterative refinement: each round solves for what the exact residual still lacks.
@@ -183,6 +186,8 @@ def mixed_gradients(apply, rough, B, precondition, tol, max_iter, xp):
         Exact and rough products with the same matrix.
     B, precondition, tol, max_iter, xp
         Of `conjugate_gradients`.
+    patience : int, default=20
+        Of its exact products.
 
     Returns
     -------
@@ -201,7 +206,9 @@ def mixed_gradients(apply, rough, B, precondition, tol, max_iter, xp):
         reached = float((xp.sqrt((rest * rest).sum(axis=0)) / size).max())
         if not reached < 0.5 * residual:
             wanted, left = tol / residual, max(1, max_iter - n_iter)
-            D, n, gain = conjugate_gradients(apply, R, precondition, wanted, left, xp)
+            D, n, gain = conjugate_gradients(
+                apply, R, precondition, wanted, left, xp, patience
+            )
             return X + D, n_iter + n, gain * residual
         X, R, residual = X + D, rest, reached
     return X, n_iter, residual
@@ -266,7 +273,9 @@ def solve_pcg(
         # Products in float32 take less than half of the time.
         device = operator.device
         half = make_operator(operator.kernel, X, None, device, dtype=np.float32)
-        solve = partial(mixed_gradients, rough=products(half))
+        # Of a singular matrix later iterations wander off.
+        patience = LONG_PATIENCE if float(penalty.min()) > 0 else PATIENCE
+        solve = partial(mixed_gradients, rough=products(half), patience=patience)
     coef, n_iter, residual = solve(
         products(operator),
         B=B,

@@ -95,6 +95,27 @@ def test_pivots_of_rounding_size_are_a_singular_matrix(rank):
 
 
 @pytest.mark.filterwarnings("error")
+def test_a_poor_preconditioner_takes_longer_and_no_less():
+    """Residuals of hard problems rise for many iterations, and come down again."""
+    own = np.random.default_rng(0)
+    X, y = own.normal(size=(300, 2)), own.normal(size=(300, 1))
+    operator = make_operator(RBF(1.0), X, None, CPU, dtype=np.float64)
+    coef, _, residual = ls.solve_pcg(
+        operator,
+        X,
+        y,
+        np.array([1e-6]),
+        None,
+        1e-10,
+        3000,
+        np.random.RandomState(0),
+        25,
+    )
+    assert residual <= 1e-10
+    K = operator.to_dense() + 1e-6 * np.eye(300)
+    assert np.linalg.norm(K @ coef - y) <= 1e-7 * np.linalg.norm(y)
+
+
 def test_scaled_rows_are_not_a_singular_matrix():
     """Diagonal entries far apart say nothing: each is compared with its own pivot."""
     scale = np.logspace(-8, 8, 120)
