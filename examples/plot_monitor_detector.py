@@ -84,7 +84,8 @@ plt.show()
 alarms = np.flatnonzero(np.array(z_scores) > 3)
 single = np.flatnonzero(np.array(smallest) < 1.35e-3)
 for name, found in (("all quantities at once", alarms), ("one at a time", single)):
-    print(f"{name}: {len(found)} alarms, the first in batch {found[:1]}")
+    first = f"the first in batch {found[0]}" if len(found) else "in no batch"
+    print(f"{name}: {len(found)} alarms, {first}")
 
 # %%
 # Where?
@@ -102,7 +103,9 @@ display.figure_.set_size_inches(7.5, 5.5)
 plt.show()
 
 # %%
-# The events that look the least like the reference, by the machine, are these:
+# The events that look the least like the reference, by the machine, are these. In each
+# of them some pair of layers has times that are too short for one track, not the first
+# two in all:
 
 order = np.argsort(monitor.score_samples(batch))[::-1]
 print(*names, sep="  ")

@@ -82,6 +82,8 @@ def read_integrands(estimator, X, y, scores=None):
             "requires y to be passed, but the target y is None: values of the "
             "integrand at the rows of X"
         )
+    if callable(y):
+        raise TypeError("y is a function: pass its values at the rows of X, y=f(X)")
     if not is_list_of_sets(X):
         own = _read_set(estimator, X, y, scores, estimator.target, check_fit_X)
         points, given, values, places, count = own

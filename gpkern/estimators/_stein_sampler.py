@@ -133,6 +133,9 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
     "svng" with a metric also to ``n_particles^3``. Up to 2,048 particles the Gram
     matrix is held in memory.
 
+    Callbacks of scikit-learn (1.9), as progress bars, are told of each step; one that
+    returns True from ``on_fit_task_end`` ends the fit.
+
     Target and metric are given NumPy arrays where the particles have been, also with a
     `device` elsewhere, and CuPy arrays where these have been CuPy.
 

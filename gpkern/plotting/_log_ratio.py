@@ -46,7 +46,7 @@ class LogRatioDisplay:
     feature_names : list of str
         Of the two columns.
     result : LikelihoodRatioResult, default=None
-        Of the batch, for the title.
+        Of the batch, for its z-score.
 
     Attributes
     ----------
@@ -200,6 +200,7 @@ class LogRatioDisplay:
         self.histogram_axes_ = top, side
         side.legend(
             *top.get_legend_handles_labels(),
+            title=None if self.result is None else f"z = {self.result.zscore:.1f}",
             fontsize="small",
             frameon=False,
             loc="lower left",
@@ -213,8 +214,6 @@ class LogRatioDisplay:
             extend="both",
             label="log of rows over expected rows, as learned",
         )
-        if self.result is not None:
-            top.set_title(f"z = {self.result.zscore:.1f}")
         return self
 
     def _most(self):

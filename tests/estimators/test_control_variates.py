@@ -366,6 +366,11 @@ def test_bad_inputs():
             fit(**options)
 
 
+def test_functions_are_not_values():
+    with pytest.raises(TypeError, match=r"pass its values at the rows of X, y=f\(X\)"):
+        SteinControlVariates(standard_normal).fit(rows(20, 2), np.cos)
+
+
 def test_clone_pickle_and_a_failed_fit():
     X = rows(40, 1)
     model = clone(SteinControlVariates(stats.norm(), random_state=0))

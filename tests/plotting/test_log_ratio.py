@@ -71,7 +71,7 @@ def test_histograms_are_counts(fitted):
     heights = np.array([bar.get_height() for bar in top.patches[:10]])
     counts, _ = np.histogram(display.reference[:, 0], display.edges[0])
     assert_allclose(heights, counts * display.weight)
-    assert top.get_title().startswith("z = ")
+    assert side.get_legend().get_title().get_text().startswith("z = ")
     assert display.ax_.get_ylabel() == "column 2"
     assert side.get_xlabel() == "rows"
     display.figure_.canvas.draw()  # with a layout that finds room for all axes
