@@ -5,6 +5,7 @@ from ._signs import RandomSigns
 from .estimators import (
     EigenProClassifier,
     EigenProRegressor,
+    EmpiricalNTK,
     FSSDTest,
     KDEModeFinder,
     KernelDensity,
@@ -31,6 +32,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "EigenProClassifier",
     "EigenProRegressor",
+    "EmpiricalNTK",
     "FSSDTest",
     "KDEModeFinder",
     "KSDTest",

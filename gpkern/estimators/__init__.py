@@ -3,6 +3,7 @@
 from ._control_variates import SteinControlVariates
 from ._eigenpro import EigenProRegressor
 from ._eigenpro_classifier import EigenProClassifier
+from ._empirical_ntk import EmpiricalNTK
 from ._fssd_test import FSSDTest
 from ._kernel_density import KernelDensity
 from ._kernel_logistic import KernelLogisticRegression
@@ -23,6 +24,7 @@ from ._stein_thinning import SteinThinning
 __all__ = [
     "EigenProClassifier",
     "EigenProRegressor",
+    "EmpiricalNTK",
     "FSSDTest",
     "KDEModeFinder",
     "KSDTest",
