@@ -15,6 +15,7 @@ from ._likelihood_ratio import LearnedLikelihoodRatioTest
 from ._linear_ksd import LinearKSDTest
 from ._mmd_test import MMDTest
 from ._mode_finder import KDEModeFinder
+from ._ntk_surrogate import NTKSurrogateClassifier
 from ._nystrom_ksd import NystromKSDTest
 from ._particle_minimizer import ParticleMinimizer
 from ._perturbed_ksd import PerturbedKSDTest
@@ -36,6 +37,7 @@ __all__ = [
     "LearnedLikelihoodRatioTest",
     "LinearKSDTest",
     "MMDTest",
+    "NTKSurrogateClassifier",
     "NystromKSDTest",
     "ParticleMinimizer",
     "PerturbedKSDTest",

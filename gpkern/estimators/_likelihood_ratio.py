@@ -363,15 +363,18 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
         if failed:
             _warn_unconverged("fits of toys", self.max_iter, stacklevel=6)
         self.null_distribution_, self.df_ = t, float(t.mean())
-        if self.df_ <= 0 or t.min() < -max(1.0, self.df_):
-            raise ValueError(
-                f"the statistics of toys, which should be above 0, go down to "
-                f"{t.min():.3g}: the machine follows single rows; raise penalty, now "
-                f"{self.penalty:g}, or length_scale, or lower n_centers"
-            )
+        low = (
+            "the statistics of toys, which should be above 0, go down to "
+            f"{t.min():.3g}: the machine follows single rows; raise penalty, now "
+            f"{self.penalty:g}, or length_scale, or lower n_centers"
+        )
+        if self.df_ <= 0:
+            raise ValueError(low)
         self.goodness_of_fit_ = float(stats.kstest(t, stats.chi2(self.df_).cdf).pvalue)
         problem = None
-        if self.n_toys < FEW_TOYS:
+        if t.min() < -max(1.0, self.df_):
+            problem = low
+        elif self.n_toys < FEW_TOYS:
             problem = f"n_toys={self.n_toys} are too few to tell their mean: use more"
         elif self.goodness_of_fit_ < POOR_FIT:
             problem = (

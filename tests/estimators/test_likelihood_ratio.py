@@ -349,12 +349,14 @@ def test_warnings_are_the_callers():
     assert caught[0].filename == __file__
 
 
-def test_too_small_a_penalty_is_an_error():
+def test_too_small_a_penalty_is_told():
     """Machines that follow single rows have statistics far below 0."""
     test = monitor(penalty=1e-12, n_centers=100, max_iter=300)
     with pytest.raises(ValueError, match="raise penalty, now 1e-12"):
         test.fit(normal(3000), expected=200)
     assert not hasattr(test, "df_")
+    with pytest.warns(UserWarning, match="raise penalty, now 1e-10"):
+        test.set_params(penalty=1e-10).fit(normal(3000), expected=200)
 
 
 @pytest.mark.parametrize("scale", [1e-170, 1e170])
@@ -436,7 +438,7 @@ _NO_BATCH = "score_samples is of the last batch, and fit alone has none"
 
 
 @parametrize_with_checks(
-    [Expecting(n_toys=5, counts="fixed")],
+    [Expecting(n_toys=5, counts="fixed", penalty=0.1)],
     expected_failed_checks=lambda _: {
         "check_methods_sample_order_invariance": _NO_BATCH,
         "check_methods_subset_invariance": _NO_BATCH,
