@@ -3,6 +3,7 @@
 from ._show_versions import show_versions
 from ._signs import RandomSigns
 from .estimators import (
+    BatchSelector,
     EigenProClassifier,
     EigenProRegressor,
     EmpiricalNTK,
@@ -31,6 +32,7 @@ from .operator import KernelOperator
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "BatchSelector",
     "EigenProClassifier",
     "EigenProRegressor",
     "EmpiricalNTK",

@@ -1,5 +1,6 @@
 """scikit-learn estimators: validate, run an algorithm, keep its results."""
 
+from ._batch_selector import BatchSelector
 from ._control_variates import SteinControlVariates
 from ._eigenpro import EigenProRegressor
 from ._eigenpro_classifier import EigenProClassifier
@@ -23,6 +24,7 @@ from ._stein_sampler import SteinSampler
 from ._stein_thinning import SteinThinning
 
 __all__ = [
+    "BatchSelector",
     "EigenProClassifier",
     "EigenProRegressor",
     "EmpiricalNTK",
