@@ -1,5 +1,6 @@
 """Displays of what the estimators have found; they need matplotlib."""
 
+from ._attribution import AttributionDisplay
 from ._contributions import ContributionDisplay
 from ._coreset import CoresetDisplay
 from ._density_modes import DensityModesDisplay
@@ -15,6 +16,7 @@ from ._simplex import SimplexDisplay
 from ._witness import WitnessDisplay
 
 __all__ = [
+    "AttributionDisplay",
     "ContributionDisplay",
     "CoresetDisplay",
     "DensityModesDisplay",
