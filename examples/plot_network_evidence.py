@@ -43,8 +43,8 @@ print(f"accuracy, surrogate:   {report.accuracy:.1%}")
 # Three sevens
 # ------------
 # In the first column what is asked, with its logit; beside it the five training images
-# that add most to that, with their labels. Much the same ones speak for all three: those
-# at the border of the class, which the machine needs most.
+# that add most to that, with their labels. Much the same ones speak for all three:
+# those at the border of the class, which the machine needs most.
 
 sevens = np.flatnonzero((y_test == 7) & (network.predict(X_test) == 7))[:3]
 AttributionDisplay.from_estimator(surrogate, X_test[sevens], image_shape=(8, 8))

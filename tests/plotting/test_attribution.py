@@ -1,6 +1,5 @@
 """`AttributionDisplay`: the images, labels and shares of a surrogate."""
 
-import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
