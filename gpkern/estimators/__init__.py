@@ -16,6 +16,7 @@ from ._likelihood_ratio import LearnedLikelihoodRatioTest
 from ._linear_ksd import LinearKSDTest
 from ._mmd_test import MMDTest
 from ._mode_finder import KDEModeFinder
+from ._ntk_features import NNGPFeatures, NTKFeatures
 from ._ntk_surrogate import NTKSurrogateClassifier
 from ._nystrom_ksd import NystromKSDTest
 from ._particle_minimizer import ParticleMinimizer
@@ -39,6 +40,8 @@ __all__ = [
     "LearnedLikelihoodRatioTest",
     "LinearKSDTest",
     "MMDTest",
+    "NNGPFeatures",
+    "NTKFeatures",
     "NTKSurrogateClassifier",
     "NystromKSDTest",
     "ParticleMinimizer",
