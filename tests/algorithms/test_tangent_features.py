@@ -203,7 +203,7 @@ def test_one_layer_is_unbiased(activation, bias, kind, place):
     assert error.max() < 0.1 * K.max()  # the test has power
 
 
-@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.parametrize("depth", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_deep_networks_are_nearly_unbiased(activation, depth, place):
     network = Network(depth, activation, 1.7, 0.2, "ntk", SLOPE)
@@ -254,7 +254,7 @@ def test_every_column_counts(place):
 
 
 @pytest.mark.parametrize("kind", ["ntk", "nngp"])
-@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("depth", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_fewer_columns_than_parts(depth, kind, place):
     """Random sums of the parts, which are right on average too."""
     network = Network(depth, "relu", 2.0, 0.1, kind)

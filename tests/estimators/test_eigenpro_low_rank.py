@@ -75,6 +75,7 @@ def test_a_row_far_from_the_others(n_centers):
     assert abs(model.predict(A[17:18])[0]) < 20
 
 
+@pytest.mark.slow
 def test_large_offset_of_the_target():
     """The mean is taken off before the target is cast to the dtype of X."""
     y = np.sin(2 * X[:, 0])

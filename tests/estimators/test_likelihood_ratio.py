@@ -351,7 +351,7 @@ def test_warnings_are_the_callers():
 
 def test_too_small_a_penalty_is_told():
     """Machines that follow single rows have statistics far below 0."""
-    test = monitor(penalty=1e-12, n_centers=100, max_iter=300)
+    test = monitor(penalty=1e-12, n_centers=100, n_toys=20)
     with pytest.raises(ValueError, match="raise penalty, now 1e-12"):
         test.fit(normal(3000), expected=200)
     assert not hasattr(test, "df_")
