@@ -26,7 +26,8 @@ from scipy import special, stats
 from ..operator import make_operator
 from .least_squares import JITTER
 from .log_losses import LogLoss, LogLosses
-from .logistic import Preconditioner, Problem, newton
+from .logistic import Problem, newton
+from .newton_preconditioner import Preconditioner
 from .nystrom import regularised_cholesky
 
 # Arrays of rows by toys that are alive at a time, of which memory is for so many toys;

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from .least_squares import JITTER, PATIENCE, conjugate_gradients, gram_of_upper
+from .least_squares import JITTER, PATIENCE, conjugate_gradients
+from .newton_preconditioner import Preconditioner
 from .nystrom import regularised_cholesky
 
 # Largest relative residual of a step's equations, and iterations that they may take.
@@ -27,9 +28,8 @@ FORCING, MOST_ITERATIONS = 0.1, 200
 # that is left is rounding; within the second of 1 it was one of Newton's last. And how
 # far above gains of mere rounding promises may be.
 NOISE, NEARLY, ROUGHLY = 0.25, 0.5, 30.0
-# Iterations from which a preconditioner with newer weights pays; and rows times squares
-# of the centres up to which it is made of all rows.
-SLOW, ALL_ROWS = 12, {"cpu": 2e10, "cuda": 2e12}
+# Iterations from which a preconditioner with newer weights pays.
+SLOW = 12
 # Change of the rows' curvatures, over their sum, from which it is too old: where they
 # have fallen since, little of a step's residual may be much of its gain. And for a step
 # that is to be the last.
@@ -45,8 +45,6 @@ SUFFICIENT, SHORTEST = 1e-4, 2.0**-20
 COARSE, LEAST_ROWS = 8, 2
 # Decrement, over the objective, to which that is brought.
 ROUGH_TOL = 1e-3
-# Of constants, so that there is something to divide by: and of what others leave them.
-LEAST_CURVATURE, LEAST_SHARE = 1e-300, 1e-10
 
 
 class GramOperator:
@@ -181,106 +179,6 @@ class Problem:
             return out
         sums = U.astype(np.float64).sum(axis=0, keepdims=True)
         return device.xp.concatenate([out, sums])
-
-
-class Preconditioner:
-    """Upper factor A of about the matrix of a step.
-
-    Parameters
-    ----------
-    A : array of shape (p, p), float64
-        Upper triangle of the matrix without the penalty; overwritten.
-    problem : Problem
-    column : array of shape (p, 1), default=None
-        The row of the constant 1, for an intercept.
-    total : float, default=None
-        Its last entry.
-    """
-
-    loss = curvatures = None
-    is_given = property(lambda self: self.curvatures is None)
-
-    def __init__(self, A, problem, column=None, total=None):
-        device = problem.operator.device
-        self.xp, self.linalg, self.p = device.xp, device.linalg, len(A)
-        at = self.xp.arange(self.p)
-        least = np.finfo(np.float64).eps * float(A[at, at].max())
-        A[at, at] += max(problem.alpha, least)
-        self.factor = self.linalg.cholesky(A)
-        if column is not None:
-            u = self.linalg.solve_upper(self.factor, column, transposed=True)
-            left = total - float((u * u).sum())
-            self.last = u, max(left, LEAST_SHARE * total, LEAST_CURVATURE) ** 0.5
-
-    @classmethod
-    def of(cls, problem, state, P):
-        """That of the step from a state, with the probabilities P of the rows."""
-        (n, p), device = problem.operator.shape, problem.operator.device
-        kind, loss = device.name.partition(":")[0], problem.loss
-        if problem.is_whole or n * p * p > ALL_ROWS[kind] or loss.n_problems > 1:
-            made = cls.by_centers(problem, state.g)
-        else:
-            made = cls.by_rows(problem, P)
-        made.loss, made.curvatures = loss, loss.curvatures(P)
-        return made
-
-    def change(self, P):
-        """Of the rows' curvatures since it was made, over their sum."""
-        if self.is_given:
-            return 0.0
-        now = self.loss.curvatures(P)
-        away = abs(now - self.curvatures)
-        if self.loss.n_problems == 1 and self.loss.weights is not None:
-            weights = self.loss.weights.reshape(-1)
-            now, away = weights * now, weights * away
-        return float(away.sum()) / max(float(now.sum()), np.finfo(np.float64).tiny)
-
-    @classmethod
-    def by_centers(cls, problem, g):
-        """With the weights at the centres, as those of all rows are."""
-        T, loss, xp, p = problem.T, problem.loss, problem.xp, len(problem.T)
-        F = T.T @ g[:p]
-        P = loss.probabilities(F + g[p:] if problem.has_intercept else F)
-        weights = loss.curvatures(P)
-        if problem.is_whole and loss.weights is not None:
-            weights *= loss.weights.reshape(-1)
-        else:
-            weights *= loss.total_weight() / p
-        A = gram_of_upper(T * xp.sqrt(weights), xp)
-        if not problem.has_intercept:
-            return cls(A, problem)
-        return cls(A, problem, (T @ weights)[:, None], float(weights.sum()))
-
-    @classmethod
-    def by_rows(cls, problem, P):
-        """Of the rows themselves, ``n p^2`` operations; P are their probabilities."""
-        T, loss, xp, p = problem.T, problem.loss, problem.xp, len(problem.T)
-        solve = problem.operator.device.linalg.solve_upper
-        weights = loss.curvatures(P).astype(np.float64)
-        if loss.weights is not None:
-            weights *= loss.weights.reshape(-1)
-        A, column = xp.zeros((p, p)), xp.zeros((p, 1))
-        for cut, block in problem.operator.blocks():
-            rows = solve(T, block.T.astype(np.float64), transposed=True)
-            A += (rows * weights[cut]) @ rows.T
-            column += (rows @ weights[cut])[:, None]
-        if not problem.has_intercept:
-            return cls(A, problem)
-        return cls(A, problem, column, float(weights.sum()))
-
-    def solve(self, V, transposed=False):
-        """``A^-1 V``, or ``A^-T V``."""
-        solve, top = self.linalg.solve_upper, V[: self.p]
-        if len(V) == self.p:
-            return solve(self.factor, top, transposed=transposed)
-        u, corner = self.last
-        if transposed:
-            top = solve(self.factor, top, transposed=True)
-            end = (V[self.p :] - u.T @ top) / corner
-        else:
-            end = V[self.p :] / corner
-            top = solve(self.factor, top - u @ end)
-        return self.xp.concatenate([top, end])
 
 
 def newton(problem, state, tol, max_iter, report=None, A=None):

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gpkern import KernelLogisticRegression, KernelThinning
-from gpkern.algorithms import logistic
+from gpkern.algorithms import newton_preconditioner
 
 
 def problem(n=120, classes=2, seed=0):
@@ -212,7 +212,7 @@ def test_many_centers_of_more_rows_take_weights_at_centers(monkeypatch):
     X, y = problem(600)
     options = {"length_scale": 1.0, "n_centers": X[:300], "tol": 1e-8}
     model = KernelLogisticRegression(0.1, **options).fit(X, y)
-    monkeypatch.setitem(logistic.ALL_ROWS, "cpu", 0)
+    monkeypatch.setitem(newton_preconditioner.ALL_ROWS, "cpu", 0)
     again = KernelLogisticRegression(0.1, **options).fit(X, y)
     assert again.objective_ == pytest.approx(model.objective_, rel=1e-8)
 
