@@ -98,7 +98,7 @@ class RowCallable:
     def _takes_matrices(self, X, Z):
         try:
             return np.shape(self.function(X, Z, **self.params)) == (1, 1)
-        except Exception:
+        except Exception:  # the user's function, which has failed once already
             return False
 
 
