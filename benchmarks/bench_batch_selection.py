@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from functools import partial
 
 import _data
 import _harness
@@ -23,7 +24,7 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from gpkern import BatchSelector, EmpiricalNTK
+from gpkern import EmpiricalNTK, selection_curve
 from gpkern.datasets import load_cytometry
 
 POOL, TEST, START, BATCH, BATCHES, SEEDS = 6000, 4000, 128, 64, 8, 3
@@ -81,12 +82,12 @@ SETS = {
 }
 
 
-def fitted(X, y, seed):
+def network(seed):
     mlp = MLPRegressor(
         hidden_layer_sizes=(64, 64), max_iter=300, learning_rate_init=3e-3
     )
     mlp.set_params(random_state=seed, n_iter_no_change=30)
-    return make_pipeline(StandardScaler(), mlp).fit(X, y)
+    return make_pipeline(StandardScaler(), mlp)
 
 
 def rmse(model, X, y):
@@ -95,23 +96,21 @@ def rmse(model, X, y):
 
 def run(X, y, X_test, y_test, method, seed):
     """RMSE after each batch."""
-    rng = np.random.default_rng(seed)
-    known = rng.choice(len(X), START, replace=False)
-    errors = []
-    for i in range(BATCHES):
-        model = fitted(X[known], y[known], seed)
-        left = np.setdiff1d(np.arange(len(X)), known)
-        if method == "random":
-            new = rng.choice(len(left), BATCH, replace=False)
-        else:
-            kernel = EmpiricalNTK(model, kind="projected", n_projections=256)
-            selector = BatchSelector(
-                BATCH, features=kernel, method=method, random_state=i
-            )
-            new = selector.select(X[left], X_train=X[known])
-        known = np.append(known, left[new])
-        errors.append(rmse(fitted(X[known], y[known], seed), X_test, y_test))
-    return errors
+    curve = selection_curve(
+        network(seed),
+        X,
+        y,
+        X_test=X_test,
+        y_test=y_test,
+        methods=[method],
+        features=partial(EmpiricalNTK, kind="projected", n_projections=256),
+        n_initial=START,
+        batch_size=BATCH,
+        n_batches=BATCHES,
+        n_repeats=1,
+        random_state=seed,
+    )
+    return -curve.scores[method][0, 1:]
 
 
 def main():
@@ -136,7 +135,7 @@ def main():
                     logs.setdefault(method, []).append(np.log(errors))
                     if method == "random":
                         last.append(errors[-1])
-                whole.append(rmse(fitted(*parts[:2], seed), *parts[2:]))
+                whole.append(rmse(network(seed).fit(*parts[:2]), *parts[2:]))
             row = {"set": name, "all": np.mean(whole), "random_last": np.mean(last)}
             row |= {m: float(np.exp(np.mean(e))) for m, e in logs.items()}
             rows.append(row | {"seconds_of_last": time})

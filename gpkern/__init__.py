@@ -28,6 +28,8 @@ from .estimators import (
     SteinSampler,
     SteinThinning,
     ksd_scorer,
+    selection_curve,
+    trak_scores,
 )
 from .operator import KernelOperator
 
@@ -61,5 +63,7 @@ __all__ = [
     "SteinSampler",
     "SteinThinning",
     "ksd_scorer",
+    "selection_curve",
     "show_versions",
+    "trak_scores",
 ]

@@ -21,8 +21,10 @@ from ._ntk_surrogate import NTKSurrogateClassifier
 from ._nystrom_ksd import NystromKSDTest
 from ._particle_minimizer import ParticleMinimizer
 from ._perturbed_ksd import PerturbedKSDTest
+from ._selection_curve import selection_curve
 from ._stein_sampler import SteinSampler
 from ._stein_thinning import SteinThinning
+from ._trak import trak_scores
 
 __all__ = [
     "BatchSelector",
@@ -50,4 +52,6 @@ __all__ = [
     "SteinSampler",
     "SteinThinning",
     "ksd_scorer",
+    "selection_curve",
+    "trak_scores",
 ]

@@ -5,23 +5,18 @@ from __future__ import annotations
 from numbers import Integral
 
 import numpy as np
-from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.gaussian_process.kernels import Kernel
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
-from ..algorithms.tangent import Tangents, signs_of
-from ._door import ArrayKind, check_rows, choose_device
-from ._networks import network_of, unwrapped
+from ._networks import prepared, unwrapped
 from ._parameters import RUN
+from ._tangent_blocks import in_blocks, kernel_matrix, projections, tangents_of
 
 FEATURES = ("conjugate", "embedding", "projected")
 PRODUCTS = ("trace", "trace_normalized", "pseudo")
 KINDS = ("full", *PRODUCTS, *FEATURES)
-# Arrays of the size of a tile that are alive at a time.
-ARRAYS = 4
 
 
 class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
@@ -44,8 +39,11 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
     ----------
     estimator : object
         A fitted `MLPClassifier` or `MLPRegressor`, alone, as the last step of a fitted
-        `Pipeline`, which then transforms the rows, or in a `FrozenEstimator`. Clones
-        keep it as it is.
+        `Pipeline`, which then transforms the rows, or in a `FrozenEstimator`. Or a
+        `torch.nn.Module` or a fitted network of skorch (``pip install
+        gpkern[torch]``): rows may have more axes, such as (channels, height, width),
+        and go to the module in its own precision, in evaluation mode; gradients are
+        those by the parameters that require them. Clones keep it as it is.
     kind : str, default="trace"
         "full": a matrix of all outputs for each pair of rows. "trace": its trace, the
         sum over the outputs. "trace_normalized": that over the root of the values of
@@ -57,7 +55,7 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
     n_projections : int, default=2048
         Columns of "projected". The error of its kernel falls with their root.
     device : {None, "cpu", "cuda", "cuda:N"}, default=None
-        Where to compute; None follows the rows.
+        Where to compute; None follows the rows, or the parameters of a module.
     random_state : int, RandomState or None, default=0
         Of "projected". With None each call draws others, which do not go together.
 
@@ -72,6 +70,10 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
     of weights.
 
     Of rows in float32 and a network fitted in float32 the work is in float32.
+
+    Dense layers and convolutions along one or two axes of a module take that time; the
+    gradients by all other parameters, such as those of norms, embeddings and attention,
+    are held for a block of rows at a time. Recurrent layers go row by row.
 
     References
     ----------
@@ -97,7 +99,7 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
     """
 
     _parameter_constraints = {
-        "estimator": [HasMethods("predict")],
+        "estimator": [object],
         "kind": [StrOptions(set(KINDS))],
         "n_projections": [Interval(Integral, 1, None, closed="left")],
         "device": RUN["device"],
@@ -157,16 +159,22 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
         NotFittedError
             For a network that has not been fitted.
         TypeError
-            For an estimator that is none.
+            For an estimator that is none, or a module with layers whose gradients
+            cannot be taken, which are named.
         ValueError
-            For rows of other columns.
+            For rows of other columns; for a module that takes rows together.
         """
-        rows, network, kind = self._prepared(X)
+        rows, network, kind, device = self._prepared(X)
         others = rows if Z is None else self._prepared(Z)[0]
-        if self.kind in FEATURES:
-            P = self._features(network, rows)
-            return kind.out(P @ (P if Z is None else self._features(network, others)).T)
-        return kind.out(self._products(network, rows, others, Z is None))
+        with device.here():
+            if self.kind not in FEATURES:
+                seed = self._seed(network, rows.dtype)
+                left = network, rows, seed
+                right = None if Z is None else (network, others, seed)
+                return kind.out(kernel_matrix(left, right, device, self._tile))
+            P = self._features(network, rows, device)
+            Q = P if Z is None else self._features(network, others, device)
+            return kind.out(P @ Q.T)
 
     def __call__(self, X, Y=None, eval_gradient=False):
         """`kernel`, as scikit-learn calls it; there are no hyperparameters."""
@@ -189,11 +197,14 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
         -------
         array of shape (n,), or (n, O, O) of kind "full"
         """
-        rows, network, kind = self._prepared(X)
-        if self.kind in FEATURES:
-            return kind.out((self._features(network, rows) ** 2).sum(axis=1))
-        out = [self._own(t) for t in self._blocks(network, rows)]
-        return kind.out(network.xp.concatenate(out))
+        rows, network, kind, device = self._prepared(X)
+        with device.here():
+            if self.kind in FEATURES:
+                P = self._features(network, rows, device)
+                return kind.out((P**2).sum(axis=1))
+            seed = self._seed(network, rows.dtype)
+            out = [self._own(t) for t in tangents_of(network, rows, seed, device)]
+            return kind.out(network.xp.concatenate(out))
 
     def is_stationary(self):
         """False: the kernel is no function of differences."""
@@ -221,13 +232,15 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
                 f"kind={self.kind!r} has as many features as the network has weights: "
                 "use kind='projected', 'conjugate' or 'embedding' to transform"
             )
-        rows, network, kind = self._prepared(X)
-        return kind.out(self._features(network, rows))
+        rows, network, kind, device = self._prepared(X)
+        with device.here():
+            return kind.out(self._features(network, rows, device))
 
     def outputs(self, X):
         """Outputs of the network before the last activation, shape (n, O)."""
-        rows, network, kind = self._prepared(X)
-        return kind.out(network.forward(rows)[1])
+        rows, network, kind, device = self._prepared(X)
+        with device.here():
+            return kind.out(in_blocks(network.outputs, network, rows, device))
 
     def operator(self, X, Z=None):
         """The full kernel as a linear operator that is never formed.
@@ -243,24 +256,29 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
             Of host arrays; entry ``i O + c`` is output c of row i. A product takes a
             pass over the network for each row, however many pairs there are.
         """
-        rows, network, _ = self._prepared(X)
+        rows, network, _, device = self._prepared(X)
         others = rows if Z is None else self._prepared(Z)[0]
-        device, q = choose_device(self.device, X), network.n_outputs
+        q, seed = network.n_outputs, self._seed(network, rows.dtype)
 
         def product(left, right):
             def apply(V):
                 V = device.xp.asarray(V, dtype=right.dtype)
                 V = V.reshape(len(right), q, -1)
                 total, start = None, 0
-                for t in self._blocks(network, right):
+                for t in tangents_of(network, right, seed, device):
                     part = t.pulled_back(V[start : start + len(t)])
                     start += len(t)
                     total = part if total is None else _added(total, part)
-                out = [t.pushed(total) for t in self._blocks(network, left)]
+                blocks = tangents_of(network, left, seed, device)
+                out = [t.pushed(total) for t in blocks]
                 out = device.xp.concatenate(out).reshape(len(left) * q, -1)
                 return device.get(out)
 
-            return apply
+            def here(V):
+                with device.here():
+                    return apply(V)
+
+            return here
 
         forward, back = product(rows, others), product(others, rows)
         return LinearOperator(
@@ -287,42 +305,16 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
     # ------------------------------------------------------------------ inside
 
     def _prepared(self, X):
-        """Rows on the device as the network takes them, the network, the array kind."""
+        """See `prepared`."""
         self._validate_params()
-        mlp, before = unwrapped(self.estimator)
-        kind = ArrayKind(X)
-        if before is not None:
-            X = before.transform(X)
-        X = check_rows(X)
-        X = X.toarray() if sparse.issparse(X) else X
-        if X.shape[1] != mlp.n_features_in_:
-            raise ValueError(
-                f"X has {X.shape[1]} columns, and the network was fitted to "
-                f"{mlp.n_features_in_}"
-            )
-        device = choose_device(self.device, X)
-        dtype = np.result_type(X.dtype, mlp.coefs_[0].dtype)
-        rows = device.xp.asarray(device.put(X), dtype=dtype)
-        return rows, network_of(mlp, device, dtype), kind
+        return prepared(self.estimator, X, self.device)
 
-    def _seed(self, network):
+    def _seed(self, network, dtype):
         """Weights of the outputs whose gradients are taken."""
-        xp, q, dtype = network.xp, network.n_outputs, network.weights[0].dtype
+        xp, q = network.xp, network.n_outputs
         if self.kind == "pseudo":
             return xp.full((1, q), q**-0.5, dtype=dtype)
         return xp.eye(q, dtype=dtype)
-
-    def _blocks(self, network, rows):
-        """`Tangents` of blocks of rows that fit into memory."""
-        seed, height = self._seed(network), self._height(network, rows)
-        for a in range(0, len(rows), height):
-            yield Tangents.of(network, rows[a : a + height], seed)
-
-    def _height(self, network, rows):
-        q = 1 if self.kind == "pseudo" else network.n_outputs
-        units = sum(q * W.shape[1] + W.shape[0] for W in network.weights)
-        bytes_ = choose_device(self.device, rows).working_bytes()
-        return int(max(1, bytes_ // (ARRAYS * rows.dtype.itemsize * units)))
 
     def _own(self, tangents):
         if self.kind == "full":
@@ -330,47 +322,25 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
         own = tangents.diagonal()
         return own / own if self.kind == "trace_normalized" else own
 
-    def _products(self, network, rows, others, is_same):
-        """The kernel, tile by tile; of one sample only those above the diagonal."""
-        xp, q = network.xp, network.n_outputs
-        shape = (len(rows), len(others)) + ((q, q) if self.kind == "full" else ())
-        K, start = xp.empty(shape, dtype=rows.dtype), 0
-        for left in self._blocks(network, rows):
-            at = slice(start, start + len(left))
-            begin = start if is_same else 0
-            for right in self._blocks(network, others[begin:]):
-                to = slice(begin, begin + len(right))
-                tile = left.full(right) if self.kind == "full" else left.trace(right)
-                if self.kind == "trace_normalized":
-                    roots = (xp.sqrt(t.diagonal()) for t in (left, right))
-                    tile = tile / xp.outer(*roots)
-                K[at, to] = tile
-                if is_same:
-                    K[to, at] = tile.transpose(1, 0, *((3, 2) if tile.ndim > 2 else ()))
-                begin += len(right)
-            start += len(left)
-        return K
+    def _tile(self, left, right):
+        if self.kind == "full":
+            return left.full(right)
+        tile = left.trace(right)
+        if self.kind != "trace_normalized":
+            return tile
+        xp = left.parts[0].xp
+        return tile / xp.outer(*(xp.sqrt(t.diagonal()) for t in (left, right)))
 
-    def _features(self, network, rows):
+    def _features(self, network, rows, device):
         """Features, shape (n, p)."""
-        xp = network.xp
         if self.kind == "projected":
-            rng = check_random_state(self.random_state)
-            q, dtype = network.n_outputs, rows.dtype
-            signs = signs_of(network, self.n_projections, q, rng, dtype)
-            parts = [t.sketch(signs) for t in self._blocks(network, rows)]
-            return xp.concatenate(parts)
-        inputs, F = network.forward(rows)
-        if self.kind == "conjugate":
-            return inputs[-1]
-        before = [
-            A @ W + b
-            for A, W, b in zip(
-                inputs[:-1], network.weights[:-1], network.biases[:-1], strict=True
-            )
-        ]
-        return xp.concatenate([*before, *inputs[1:], F], axis=1)
+            seed = self._seed(network, rows.dtype)
+            signs = self.n_projections, self.random_state
+            return projections(network, rows, seed, device, *signs)
+        function = network.hidden if self.kind == "conjugate" else network.responses
+        return in_blocks(function, network, rows, device)
 
 
-def _added(total, part):
-    return [(W + U, b + u) for (W, b), (U, u) in zip(total, part, strict=True)]
+def _added(total, parts):
+    pairs = zip(total, parts, strict=True)
+    return [[a + b for a, b in zip(p, q, strict=True)] for p, q in pairs]

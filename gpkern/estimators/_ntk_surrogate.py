@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._door import all_or_nothing, check_fit_X, check_predict_X, to_numpy_or_cupy
 from ._empirical_ntk import KINDS, EmpiricalNTK
 from ._kernel_logistic import KernelLogisticRegression
 from ._labels import encode
-from ._networks import unwrapped
+from ._networks import is_module, labels_of, unwrapped
 from ._parameters import AT_LEAST_ONE, RUN
+from ._trak import trak_scores
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     estimator : object
-        A fitted `MLPClassifier`, as in `EmpiricalNTK`.
+        A fitted classifier, as in `EmpiricalNTK`: an `MLPClassifier`, a network of
+        skorch, or a `torch.nn.Module` that returns logits, one for each label in their
+        order, or one for two labels.
     kind : str, default="trace_normalized"
         Of the `EmpiricalNTK`, but for "full".
     n_projections : int, default=2048
@@ -82,7 +85,7 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
     model_ : KernelLogisticRegression
         Of the kernel matrix of the training rows.
     X_fit_ : array of shape (n_samples, n_features)
-        The training rows.
+        The training rows; those of more axes with all numbers in one.
     y_fit_ : ndarray of shape (n_samples,)
         Their labels.
     n_features_in_ : int
@@ -118,7 +121,7 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints = {
-        "estimator": [HasMethods("predict_proba")],
+        "estimator": [object],
         "kind": [StrOptions(set(KINDS) - {"full"})],
         "n_projections": [AT_LEAST_ONE],
         "alpha": [Interval(Real, 0, None, closed="neither")],
@@ -160,7 +163,8 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            The rows that the network was trained on.
+            The rows that the network was trained on; of modules also with more axes,
+            such as images of shape (n_samples, channels, height, width).
         y : array-like of shape (n_samples,)
             Their labels, all of which the network knows.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -169,14 +173,9 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
         -------
         self
         """
+        X, self._row_shape = _in_one_axis(X)
         X = check_fit_X(self, X, sparse_ok=False)
         classes, codes = encode(y, len(X), self)
-        network, _ = unwrapped(self.estimator)
-        if not np.array_equal(classes, network.classes_):
-            raise ValueError(
-                f"y has the classes {classes.tolist()}, and the network was fitted to "
-                f"{network.classes_.tolist()}: pass rows of all of them"
-            )
         self.kernel_ = EmpiricalNTK(
             self.estimator,
             kind=self.kind,
@@ -184,7 +183,14 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
             device=self.device,
             random_state=self.random_state,
         )
-        K = self.kernel_.kernel(X).astype(np.float64)
+        n_outputs = self.kernel_.outputs(self._rows(X[:1])).shape[1]
+        known = labels_of(self.estimator, n_outputs, classes)
+        if not np.array_equal(classes, known):
+            raise ValueError(
+                f"y has the classes {classes.tolist()}, and the network was fitted to "
+                f"{known.tolist()}: pass rows of all of them"
+            )
+        K = self.kernel_.kernel(self._rows(X)).astype(np.float64)
         self.scale_ = float(K.diagonal().mean()) or 1.0
         self.model_ = KernelLogisticRegression(
             self.alpha,
@@ -250,6 +256,29 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
         rows = np.argsort(-shares, axis=1, kind="stable")[:, :n_top]
         return rows, np.take_along_axis(shares, rows, axis=1)
 
+    def trak_scores(self, X, target=None, **options):
+        """What the network's own margins come from, by `gpkern.trak_scores`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        target : label or array-like of shape (n_samples,), default=None
+            Whose margin is explained. None is what the network predicts.
+        **options
+            Of `gpkern.trak_scores`: `n_projections`, `alpha`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_fit)
+        """
+        check_is_fitted(self)
+        if target is None:
+            target = self.classes_[self._network_proba(X).argmax(axis=1)]
+        target = np.broadcast_to(_on_host(target), len(X))
+        train = self._rows(self.X_fit_), self.y_fit_
+        options = {"device": self.device, "random_state": self.random_state} | options
+        return trak_scores(self.estimator, *train, X, target, **options)
+
     def faithfulness_report(self, X, y):
         """`Faithfulness` of the surrogate to the network, on rows with labels.
 
@@ -264,11 +293,11 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
         Faithfulness
         """
         ours = _on_host(self.predict_proba(X))
-        theirs = np.asarray(self.estimator.predict_proba(_on_host(X)))
-        codes = np.searchsorted(self.classes_, np.asarray(y))
-        known = np.isin(np.asarray(y), self.classes_)
-        if not known.all():
+        theirs = self._network_proba(X)
+        y = _on_host(y)
+        if not np.isin(y, self.classes_).all():
             raise ValueError("y has labels that the network does not know")
+        codes = np.searchsorted(self.classes_, y)
         at = np.arange(len(codes))
         p, q = theirs[at, codes], ours[at, codes]
         inside = (p > 0) & (p < 1)
@@ -285,8 +314,23 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
     def _matrix(self, X):
         """Kernel of rows and training rows, over its scale."""
         check_is_fitted(self)
-        X = check_predict_X(self, X, sparse_ok=False)
-        return self.kernel_.kernel(X, self.X_fit_).astype(np.float64) / self.scale_
+        X = check_predict_X(self, _in_one_axis(X)[0], sparse_ok=False)
+        rows, others = self._rows(X), self._rows(self.X_fit_)
+        return self.kernel_.kernel(rows, others).astype(np.float64) / self.scale_
+
+    def _rows(self, X):
+        """Rows of as many axes as in `fit`."""
+        return X.reshape(len(X), *self._row_shape)
+
+    def _network_proba(self, X):
+        """Probabilities of the network, on the host."""
+        network, _ = unwrapped(self.estimator)
+        if not is_module(network):
+            return np.asarray(self.estimator.predict_proba(_on_host(X)))
+        F = _on_host(self.kernel_.outputs(X)).astype(np.float64)
+        if F.shape[1] == 1:
+            F = np.column_stack([np.zeros(len(F)), F])
+        return special.softmax(F, axis=1)
 
     def _columns(self, K, target):
         """The column of the coefficients of each row's class, and its sign."""
@@ -302,6 +346,15 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
         if len(self.classes_) > 2:
             return codes, np.ones(len(codes))
         return np.zeros(len(codes), dtype=int), np.where(codes == 1, 1.0, -1.0)
+
+
+def _in_one_axis(X):
+    """Rows of one axis, and the shape that each had."""
+    X = to_numpy_or_cupy(X)
+    shape = getattr(X, "shape", ())
+    if len(shape) > 2 and 0 not in shape:
+        return X.reshape(len(X), -1), shape[1:]
+    return X, (-1,)
 
 
 def _on_host(array):

@@ -12,7 +12,9 @@ from ._mode_bandwidth import ModeBandwidthDisplay
 from ._null_distribution import NullDistributionDisplay
 from ._persistence import PersistenceDisplay
 from ._power_curve import PowerCurveDisplay
+from ._selection_curve import SelectionCurveDisplay
 from ._simplex import SimplexDisplay
+from ._spectrum import KernelSpectrumDisplay
 from ._witness import WitnessDisplay
 
 __all__ = [
@@ -22,12 +24,14 @@ __all__ = [
     "DensityModesDisplay",
     "EffectiveNumberDisplay",
     "IntegralDisplay",
+    "KernelSpectrumDisplay",
     "LogRatioDisplay",
     "MMDCurveDisplay",
     "ModeBandwidthDisplay",
     "NullDistributionDisplay",
     "PersistenceDisplay",
     "PowerCurveDisplay",
+    "SelectionCurveDisplay",
     "SimplexDisplay",
     "WitnessDisplay",
 ]

@@ -104,6 +104,9 @@ def test_clone_and_pickle(pair):
 
 def test_bad_input(mlp, pair):
     X, y, surrogate = pair
+    regressor = MLPRegressor(hidden_layer_sizes=4, max_iter=5).fit(
+        DIGITS[:50], LABELS[:50]
+    )
     with pytest.raises(NotFittedError):
         NTKSurrogateClassifier(mlp).predict(DIGITS)
     for options, labels, error, message in (
@@ -111,7 +114,7 @@ def test_bad_input(mlp, pair):
         ({"alpha": 0.0}, LABELS, ValueError, "'alpha' parameter"),
         ({}, LABELS % 5, ValueError, "the network was fitted to"),
         ({}, np.zeros(len(LABELS)), ValueError, "one class"),
-        ({"estimator": MLPRegressor()}, LABELS, ValueError, "'estimator' parameter"),
+        ({"estimator": regressor}, LABELS, TypeError, "Regressor, has no classes"),
         ({"estimator": MLPClassifier()}, LABELS, NotFittedError, "not fitted"),
     ):
         model = NTKSurrogateClassifier(**{"estimator": mlp} | options)
