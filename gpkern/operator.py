@@ -10,6 +10,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from . import _device
 from ._validation import check_precision, check_rows, is_extreme, working_dtype
+from .kernels import base
 from .kernels.compose import OffDiagonal
 from .kernels.opaque import MatrixCallable, RowCallable
 from .kernels.program import Program
@@ -276,3 +277,12 @@ def _init_linear(self, dtype, shape):
 
 
 KernelOperator._init_linear = _init_linear
+
+
+def _large_matrix(kernel, X, Z):
+    """What a `FormulaKernel` calls for, of rows in float64; None without a program."""
+    operator = make_operator(kernel, X, Z, device="cpu")
+    return operator.to_dense() if operator.matrix_.program is not None else None
+
+
+base.by_engine = _large_matrix

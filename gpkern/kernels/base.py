@@ -12,8 +12,17 @@ from sklearn.metrics.pairwise import additive_chi2_kernel
 from . import expr as ex
 from .pair import Pair
 
-# Entries of a matrix that are computed at a time: what the cache holds.
-STRIP = 1 << 15
+# Entries of a matrix whose leaves are computed at a time, and entries of whose formula
+# the values are: what the cache holds.
+BLOCK, STRIP = 1 << 21, 1 << 15
+# Squared distances of unit rows below which they are taken from differences, and not
+# from inner products: these have lost digits there.
+CLOSE = 0.5
+# Entries from which a matrix is one for the engine, which compiles the formula first.
+LARGE = 1 << 21
+# The engine for large matrices, a function of a kernel and rows: what is further up,
+# `gpkern.operator`, puts it here.
+by_engine = None
 
 
 class FormulaKernel(Kernel):
@@ -78,7 +87,7 @@ class FormulaKernel(Kernel):
         )
 
     def __call__(self, X, Y=None, eval_gradient=False):
-        """Dense kernel matrix in float64, by NumPy.
+        """Dense kernel matrix in float64, by NumPy; a large one by the CPU's engine.
 
         Parameters
         ----------
@@ -96,24 +105,27 @@ class FormulaKernel(Kernel):
         """
         X = np.atleast_2d(np.asarray(X, dtype=np.float64))
         Z = X if Y is None else np.atleast_2d(np.asarray(Y, dtype=np.float64))
-        expr = self._expression(X.shape[1])
-        same = np.eye(len(X)) if Y is None else 0.0
-        K = dense(expr, X, Z, same)
-        if not eval_gradient:
-            return K
-        if Y is not None:
+        if eval_gradient and Y is not None:
             raise ValueError("Gradient can only be evaluated when Y is None.")
-        grads = [
-            g
-            for h in self.hyperparameters
-            if not h.fixed
-            for g in _log_gradients(expr, h, X, same)
-        ]
-        return K, np.stack(grads, axis=2) if grads else np.empty((*K.shape, 0))
+        expr = self._expression(X.shape[1])
+        if not eval_gradient and by_engine and len(X) * len(Z) >= LARGE:
+            K = by_engine(self, X, None if Y is None else Z)
+            if K is not None:
+                return K
+        same = np.eye(len(X)) if Y is None else 0.0
+        if not eval_gradient:
+            return dense(expr, X, Z, same)
+        free = [h for h in self.hyperparameters if not h.fixed]
+        return with_gradient(expr, free, X, same)
 
     def __repr__(self):
+        always = {h.name for h in self.hyperparameters}
+        defaults = inspect.signature(type(self).__init__).parameters
         params = {
-            k: v for k, v in self.get_params().items() if not k.endswith("_bounds")
+            k: v
+            for k, v in self.get_params().items()
+            if not k.endswith("_bounds")
+            and (k in always or not np.array_equal(v, defaults[k].default))
         }
         shown = ", ".join(
             f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v!r}"
@@ -125,16 +137,35 @@ class FormulaKernel(Kernel):
 def dense(expr, X, Z, same=0.0):
     """Matrix of an expression by NumPy: the reference for every engine.
 
-    Distances come from differences, never from an expanded square.
+    Distances come from differences, never from an expanded square, where that would
+    lose digits.
     """
-    out = np.empty((len(X), len(Z)))
-    height = max(1, STRIP // max(1, len(Z)))
-    for start in range(0, len(X), height):
-        strip = slice(start, start + height)
-        one = same[strip] if np.ndim(same) else same
-        values = {v: _leaf_matrix(v, X[strip], Z, one) for v in ex.leaves(expr)}
-        out[strip] = ex.evaluate(expr, values)
+    return dense_all([expr], X, Z, same)[0]
+
+
+def dense_all(exprs, X, Z, same=0.0):
+    """Matrices of expressions, of which what they share is computed once."""
+    out = [np.empty((len(X), len(Z))) for _ in exprs]
+    leaves = dict.fromkeys(v for e in exprs for v in ex.leaves(e))
+    sides = {v: [_as_leaf_has_it(v, A) for A in (X, Z)] for v in leaves}
+    order = ex.nodes_of_all(exprs)
+    tall, flat = (max(1, size // max(1, len(Z))) for size in (BLOCK, STRIP))
+    for start in range(0, len(X), tall):
+        block = slice(start, start + tall)
+        own = same[block] if np.ndim(same) else same
+        values = {v: _leaf_matrix(v, A[block], B, own) for v, (A, B) in sides.items()}
+        for a in range(0, len(X[block]), flat):
+            strip = slice(a, a + flat)
+            some = {k: _strip_of(v, strip) for k, v in values.items()}
+            found = ex.evaluate_all(exprs, some, order)
+            for matrix, value in zip(out, found, strict=True):
+                matrix[block][strip] = value
     return out
+
+
+def _strip_of(value, strip):
+    """Rows of a leaf's matrix, if it has more than one."""
+    return value if np.ndim(value) == 0 or len(value) == 1 else value[strip]
 
 
 def _as_leaf_has_it(leaf, X):
@@ -150,15 +181,32 @@ def _as_leaf_has_it(leaf, X):
     return X
 
 
+def _unit_distances(X, Z):
+    """Squared distances of rows of norm 1 or 0."""
+    squares = [np.square(A).sum(axis=1) for A in (X, Z)]
+    # Norms are 1 up to rounding, or 0.
+    out = np.round(squares[0])[:, None] + np.round(squares[1]) - 2.0 * (X @ Z.T)
+    rows, columns = np.nonzero(out < CLOSE)
+    if len(rows) > out.size // 8:
+        return cdist(X, Z, "sqeuclidean")
+    count = max(1, STRIP // X.shape[1])
+    for a in range(0, len(rows), count):
+        i, j = rows[a : a + count], columns[a : a + count]
+        out[i, j] = np.square(X[i] - Z[j]).sum(axis=1)
+    return out
+
+
 def _leaf_matrix(leaf, X, Z, same):
+    """Of rows as the leaf has them."""
     if leaf.metric == "same":
         return same
-    X, Z = _as_leaf_has_it(leaf, X), _as_leaf_has_it(leaf, Z)
     match leaf.metric:
-        case "sqeuclidean" | "unit_sqdist":
+        case "sqeuclidean":
             return cdist(X, Z, "sqeuclidean")
+        case "unit_sqdist":
+            return _unit_distances(X, Z)
         case "unit_sqsum":
-            return cdist(X, -Z, "sqeuclidean")
+            return _unit_distances(X, -Z)
         case "l1":
             return cdist(X, Z, "cityblock")
         case "dot":
@@ -174,21 +222,45 @@ def _leaf_matrix(leaf, X, Z, same):
     raise ValueError(f"unknown metric {leaf.metric!r}")
 
 
-def _log_gradients(expr, hyperparameter, X, same):
-    """Derivatives of the matrix by log(parameter): one, or one per column (ARD)."""
-    name = hyperparameter.name
-    scalars = [n for n in ex.nodes(expr) if n.op == "hyper" and n.value[0] == name]
-    if scalars:
-        d = dense(ex.diff(expr, scalars[0]), X, X, same)
-        return [np.nan_to_num(scalars[0].value[1] * d)]
-    # All zero for a parameter that the formula does not depend on.
-    out = np.zeros((hyperparameter.n_elements, len(X), len(X)))
-    for leaf in (v for v in ex.leaves(expr) if v.owner == name):
-        d = dense(ex.diff(expr, ex.Expr("leaf", (), leaf)), X, X, same)
-        for j, scale in enumerate(leaf.scale):
-            delta = np.abs(X[:, None, j] - X[None, :, j]) / scale
-            inner = -2.0 * delta**2 if leaf.metric == "sqeuclidean" else -delta
-            # A rough kernel has an infinite slope where the rows meet, but there
-            # the inner derivative is zero, and so is the product's limit.
-            out[j] += np.multiply(d, inner, out=np.zeros_like(d), where=inner != 0)
-    return list(out)
+def with_gradient(expr, hyperparameters, X, same):
+    """Matrix, and its derivatives by the logarithms of hyperparameters.
+
+    Returns
+    -------
+    K : ndarray of shape (n, n)
+    gradient : ndarray of shape (n, n, n_dims)
+        With one entry for each hyperparameter, or for each of its columns (ARD).
+    """
+    numbers = [n for n in ex.nodes(expr) if n.op == "hyper"]
+    tuned = {h.name for h in hyperparameters}
+    scalars = {n.value[0]: n for n in numbers[::-1] if n.value[0] in tuned}
+    scaled = {k: [v for v in ex.leaves(expr) if v.owner == k] for k in tuned}
+    by = {}
+    for h in hyperparameters:
+        wanted = [scalars[h.name]] if h.name in scalars else scaled[h.name]
+        nodes = (n if h.name in scalars else ex.Expr("leaf", (), n) for n in wanted)
+        by[h.name] = [ex.diff(expr, n) for n in nodes]
+    K, *slopes = dense_all([expr, *(d for ds in by.values() for d in ds)], X, X, same)
+    slopes, grads = iter(slopes), []
+    for h in hyperparameters:
+        if h.name in scalars:
+            d = scalars[h.name].value[1] * next(slopes)
+            grads.append(np.nan_to_num(d, copy=False))
+            continue
+        # All zero for a parameter that the formula does not depend on.
+        out = np.zeros((h.n_elements, len(X), len(X)))
+        for leaf in scaled[h.name]:
+            _add_by_columns(out, next(slopes), leaf, X)
+        grads.extend(out)
+    return K, np.stack(grads, axis=2) if grads else np.empty((*K.shape, 0))
+
+
+def _add_by_columns(out, slope, leaf, X):
+    """Derivatives by the logarithms of a leaf's scales, from that by the leaf."""
+    for j, scale in enumerate(leaf.scale):
+        delta = np.abs(X[:, None, j] - X[None, :, j]) / scale
+        inner = -2.0 * delta**2 if leaf.metric == "sqeuclidean" else -delta
+        # A rough kernel has an infinite slope where the rows meet, but there
+        # the inner derivative is zero, and so is the product's limit.
+        zero = np.zeros_like(slope)
+        out[j] += np.multiply(slope, inner, out=zero, where=inner != 0)

@@ -340,8 +340,32 @@ def evaluate(expr, values, order=None):
     -------
     ndarray or float
     """
-    done, order = {}, nodes(expr) if order is None else order
+    return evaluate_all([expr], values, order)[0]
+
+
+def nodes_of_all(exprs):
+    """The `nodes` of several expressions, each once."""
+    found = {id(node): node for expr in exprs for node in nodes(expr)}
+    return list(found.values())
+
+
+def evaluate_all(exprs, values, order=None):
+    """Values of several expressions, of which what they share is computed once.
+
+    Parameters
+    ----------
+    exprs : list of Expr
+    values : mapping of Leaf to array
+    order : list of Expr, default=None
+        The `nodes_of_all`, where they are known.
+
+    Returns
+    -------
+    list of ndarray or float
+    """
+    done, order = {}, nodes_of_all(exprs) if order is None else order
     last_user = {id(a): node for node in order for a in node.args}
+    kept = {id(e) for e in exprs}
     with np.errstate(divide="ignore", invalid="ignore"):
         for node in order:
             if node.op in ("literal", "constant"):
@@ -355,9 +379,9 @@ def evaluate(expr, values, order=None):
             done[id(node)] = out
             # What nobody needs any more goes: a long formula has many arrays.
             for a in set(node.args):
-                if last_user[id(a)] is node:
+                if last_user[id(a)] is node and id(a) not in kept:
                     del done[id(a)]
-    return done[id(expr)]
+    return [done[id(e)] for e in exprs]
 
 
 def uniform_value(expr):

@@ -65,6 +65,11 @@ class NTK(FormulaKernel):
     the angle instead of its cosine. Networks of erf with large weights magnify small
     differences, and errors with them, from layer to layer.
 
+    In a Gaussian process give `bias_variance` a positive value and bounds, to have it
+    fitted too. A `~sklearn.gaussian_process.kernels.ConstantKernel` times the kernel of
+    rectifiers only repeats what their variances do; it is of use for erf, and with
+    ``normalize=True``.
+
     Other packages' conventions, by this kernel:
 
     - neural-tangents, ``Dense(n, W_std, b_std)`` in its NTK parameterisation:

@@ -377,3 +377,32 @@ def test_every_quantity_of_a_pair(X):
     assert_allclose(KernelOperator(kernel, X, Z).to_dense(), expected, rtol=1e-12)
     assert_allclose(KernelOperator(kernel, X).diagonal(), kernel.diag(X), rtol=1e-12)
     assert_allclose(np.diag(kernel(X)), kernel.diag(X), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", [gk.NTK(depth=2), gk.Laplacian(1.3), Cauchy()])
+def test_large_matrices(kernel):
+    """Those that are handed over to the engine have the values of small ones."""
+    rng = np.random.default_rng(0)
+    X, Z = rng.normal(size=(1500, 3)), rng.normal(size=(1450, 3))
+    X[7] = X[1400]
+    rows, columns = [3, 7, 1400], [0, 7, 1400]
+    expected = kernel(X[rows], X[columns])
+    assert_allclose(kernel(X)[np.ix_(rows, columns)], expected, rtol=1e-12)
+    expected = kernel(X[rows], Z[columns])
+    assert_allclose(kernel(X, Z)[np.ix_(rows, columns)], expected, rtol=1e-12)
+    noisy = kernel + skk.WhiteKernel(0.5)
+    assert_allclose(noisy(X).diagonal(), kernel.diag(X) + 0.5, rtol=1e-12)
+
+
+def test_angles_of_close_and_of_distant_rows():
+    """Few pairs that are close, among many that are not, keep their digits."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 40))
+    X[1], X[2] = 3.0 * X[0] + 1e-9 * X[5], -X[0] + 1e-9 * X[6]
+    X[3] = 0.0
+    kernel = gk.NTK(depth=2)
+    K = kernel(X)
+    alone = np.array([[kernel(a[None], b[None])[0, 0] for b in X] for a in X])
+    size = np.sqrt(np.outer(kernel.diag(X), kernel.diag(X)))
+    assert (abs(K - alone) <= 1e-14 * size).all()
+    assert_allclose(K.diagonal(), kernel.diag(X), rtol=1e-14)

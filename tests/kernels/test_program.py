@@ -10,14 +10,14 @@ from sklearn.gaussian_process import kernels as skk
 from gpkern import kernels as gk
 from gpkern.kernels import Program
 from gpkern.kernels import expr as ex
-from gpkern.kernels.base import _leaf_matrix
+from gpkern.kernels.base import _as_leaf_has_it, _leaf_matrix
 from gpkern.kernels.special import NUMPY
 
 
 def run(program, X, Z):
     """The statements one after the other: what a compiler makes of them."""
     names = {
-        f"s{i}": _leaf_matrix(leaf, X, Z, 0.0)
+        f"s{i}": _leaf_matrix(leaf, *(_as_leaf_has_it(leaf, A) for A in (X, Z)), 0.0)
         for i, leaf in enumerate(program.pair_leaves + program.row_leaves)
     } | {f"p{i}": p for i, p in enumerate(program.params)}
 
