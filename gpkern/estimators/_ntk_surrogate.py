@@ -11,7 +11,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._door import all_or_nothing, check_fit_X, check_predict_X, to_numpy_or_cupy
+from ._door import (
+    all_or_nothing,
+    check_fit_X,
+    check_predict_X,
+    check_weights,
+    to_numpy_or_cupy,
+)
 from ._empirical_ntk import KINDS, EmpiricalNTK
 from ._kernel_logistic import KernelLogisticRegression
 from ._labels import encode
@@ -81,13 +87,16 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
     kernel_ : EmpiricalNTK
     scale_ : float
-        By which its values are divided: the mean of those of rows with themselves.
+        By which its values are divided: the mean of those of rows with themselves, with
+        their weights.
     model_ : KernelLogisticRegression
         Of the kernel matrix of the training rows.
     X_fit_ : array of shape (n_samples, n_features)
         The training rows; those of more axes with all numbers in one.
     y_fit_ : ndarray of shape (n_samples,)
         Their labels.
+    n_iter_ : int
+        Steps of `model_`.
     n_features_in_ : int
 
     See Also
@@ -191,7 +200,9 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
                 f"{known.tolist()}: pass rows of all of them"
             )
         K = self.kernel_.kernel(self._rows(X)).astype(np.float64)
-        self.scale_ = float(K.diagonal().mean()) or 1.0
+        weights = check_weights(sample_weight, len(X), np.float64)
+        own = _on_host(K.diagonal())
+        self.scale_ = float(np.average(own, weights=weights)) or 1.0
         self.model_ = KernelLogisticRegression(
             self.alpha,
             kernel="precomputed",
@@ -201,6 +212,7 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
             device=self.device,
         ).fit(K / self.scale_, classes[codes], sample_weight)
         self.classes_, self.X_fit_, self.y_fit_ = classes, X, classes[codes]
+        self.n_iter_ = self.model_.n_iter_
         del self.model_.X_fit_  # the matrix
         return self
 

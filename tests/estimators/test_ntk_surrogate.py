@@ -1,5 +1,6 @@
 """`NTKSurrogateClassifier`: faithful, and its shares add up."""
 
+import contextlib
 import pickle
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gpkern import EmpiricalNTK, KernelLogisticRegression, NTKSurrogateClassifier
 
@@ -91,6 +93,43 @@ def test_two_classes(pair):
     assert_allclose(surrogate.attribute(X[200:]).sum(axis=1), abs(odds))
     report = surrogate.faithfulness_report(X[200:], y[200:])
     assert report.agreement > 0.97
+
+
+class OfItsOwn(NTKSurrogateClassifier):
+    """With a network that is fitted to the same rows first."""
+
+    def __init__(self, alpha=1e-2):
+        super().__init__(None, alpha=alpha)
+
+    def fit(self, X, y, sample_weight=None):
+        self.estimator = MLPClassifier(8, max_iter=50, random_state=0)
+        with contextlib.suppress(Exception):  # what the surrogate itself will refuse
+            self.estimator.fit(X, y)
+        return super().fit(X, y, sample_weight)
+
+
+@parametrize_with_checks(
+    [OfItsOwn()],
+    expected_failed_checks=lambda _: {
+        "check_dont_overwrite_parameters": "the test's own fit does",
+        "check_sample_weight_equivalence_on_dense_data": "MLPClassifier's weights",
+    },
+)
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_common_checks(estimator, check):
+    check(estimator)
+
+
+def test_weights_are_repetitions(pair):
+    X, y, surrogate = pair
+    weights = np.arange(100) % 3
+    weighted = NTKSurrogateClassifier(surrogate.estimator, kind="trace")
+    weighted.fit(X[:100], y[:100], weights)
+    repeated = NTKSurrogateClassifier(surrogate.estimator, kind="trace")
+    repeated.fit(np.repeat(X[:100], weights, axis=0), np.repeat(y[:100], weights))
+    assert weighted.scale_ == pytest.approx(repeated.scale_)
+    expected = repeated.decision_function(X[100:])
+    assert_allclose(weighted.decision_function(X[100:]), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_clone_and_pickle(pair):
