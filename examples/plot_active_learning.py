@@ -111,7 +111,7 @@ curve = selection_curve(
 by_columns = {"random": display.scores["random"]} | curve.scores
 fig, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
 display.plot(ax=axes[0])
-SelectionCurveDisplay(curve.n_rows, by_columns, display.score_name).plot(ax=axes[1])
+SelectionCurveDisplay(curve.n_rows, by_columns, curve.score_name).plot(ax=axes[1])
 axes[0].set_title("compared by gradients")
 axes[1].set(title="compared by columns", ylabel=None)
 plt.show()

@@ -39,9 +39,18 @@ class DenseNetwork:
     activation: str
     xp: Any
 
+    # What modules of PyTorch may return in their stead.
+    are_probabilities = False
+
     @property
     def n_outputs(self):
+        """Numbers that it returns for a row."""
         return self.weights[-1].shape[1]
+
+    @property
+    def dtype(self):
+        """Of its weights."""
+        return self.weights[0].dtype
 
     def numbers_per_row(self, n_sums):
         """What `tangents` holds of a row."""

@@ -14,12 +14,11 @@ from ..kernels.resolve import KERNEL_NAMES
 from ._door import (
     ArrayKind,
     all_or_nothing,
-    check_fit_X,
     choose_device,
 )
 from ._parameters import AT_LEAST_ONE, KERNEL, RUN
 from ._pool_rows import CENTRES, RowsOfPool
-from ._thinning_rows import in_memory, rows_of, taken
+from ._thinning_rows import rows_of, taken
 
 # Rules of variances, for which training rows are rows to condition on.
 VARIANCES = ("maxdiag", "maxdet", "bait", "bait-fb")
@@ -46,7 +45,8 @@ class BatchSelector(RowsOfPool, BaseEstimator):
         is `noise`.
     features : callable, fitted transformer, "precomputed" or None, default=None
         A function of X that returns features, shape (n, p), or an object with
-        ``transform``; rows are then compared by the inner products of these.
+        ``transform``; rows are then compared by the inner products of these, and X is
+        whatever it takes: images, texts, data frames.
         "precomputed" takes X for them. A transformer that `clone` may meet is passed as
         ``sklearn.frozen.FrozenEstimator(transformer)``.
     method : str, default="lcmd"
@@ -93,7 +93,7 @@ class BatchSelector(RowsOfPool, BaseEstimator):
     sample_indices_ : ndarray of int64, shape (batch_size,)
         The chosen rows of X, in the order of choice.
     samples_ : ndarray of shape (batch_size, n_features)
-        These rows.
+        These rows; with `features` as they were passed.
     scores_ : ndarray of shape (batch_size,)
         What each row was chosen for: the squared distance to the nearest centre
         ("lcmd", "maxdist", "kmeans++"; of the first row k(x, x), where there is no
@@ -218,9 +218,8 @@ class BatchSelector(RowsOfPool, BaseEstimator):
         """
         self._validate_params()
         self._check_choices(X_train)
-        kind, given = ArrayKind(X), (X, X_train)
-        X = in_memory(check_fit_X(self, X, sparse_ok=False))
-        train = None if X_train is None else self._training_rows(X_train)
+        kind, given = ArrayKind(X), X
+        X, train = self._read(X, X_train)
         n, size = len(X), self._size(len(X))
         device = choose_device(self.device, X, train)
         self.mode_ = self.mode
@@ -228,13 +227,16 @@ class BatchSelector(RowsOfPool, BaseEstimator):
             self.mode_ = "pool" if train is None else "train-pool"
         seeded = self.mode_ == "train-pool"
         conditioned = self.posterior or (seeded and self.method in VARIANCES)
-        rows = self._rows(X, train, given, device)
+        rows = self._rows(X, train, device)
         self.noise_variance_ = rows.noise
         if conditioned:
             rows.condition_on(n)
         chosen, scores = self._choose(rows, n, size, seeded)
         self.sample_indices_ = kind.out(device.put(chosen))
-        self.samples_ = kind.out(device.put(taken(X, chosen, device)))
+        if self._has_own_features:
+            self.samples_ = rows_of(given, chosen)
+        else:
+            self.samples_ = kind.out(device.put(taken(X, chosen, device)))
         self.scores_ = kind.out(device.put(scores))
         if self.verbose:
             known = "" if train is None else f", {len(train)} training rows"

@@ -161,6 +161,23 @@ def check_predict_X(estimator, X, sparse_ok=True, **options):
     )
 
 
+def is_table(X):
+    """Whether X has columns at all: not so texts, nor images of more axes."""
+    if isinstance(X, (list, tuple)):
+        return np.ndim(X[:1]) == 2
+    return len(getattr(X, "shape", ())) == 2
+
+
+def is_of_numbers(X):
+    """Whether X is an array to be checked: no texts, data frame or images."""
+    if hasattr(X, "iloc") or len(getattr(X, "shape", ())) > 2:
+        return False
+    first = X[0] if isinstance(X, (list, tuple)) and len(X) else X
+    kind = getattr(getattr(first, "dtype", None), "kind", "")
+    texts = kind in "US" if kind else isinstance(first, str)
+    return not (texts or (kind == "O" and first.ndim == 1))
+
+
 def check_targets(y, n, estimator):
     """Regression targets as float of shape (n,) or (n, c)."""
     if y is None:

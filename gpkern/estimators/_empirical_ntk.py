@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ._networks import prepared, unwrapped
+from ._networks import KeepsNetwork, prepared, unwrapped
 from ._parameters import RUN
 from ._tangent_blocks import in_blocks, kernel_matrix, projections, tangents_of
 
 FEATURES = ("conjugate", "embedding", "projected")
 PRODUCTS = ("trace", "trace_normalized", "pseudo")
 KINDS = ("full", *PRODUCTS, *FEATURES)
+PROBABILITIES = (
+    "estimator returns probabilities, or their logarithms, so the tangent kernel is "
+    "theirs: for that of the logits leave out the softmax at its end"
+)
 
 
-class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
+class EmpiricalNTK(
+    KeepsNetwork,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+    Kernel,
+):
     r"""Tangent kernel of a fitted network, without a gradient of any row.
 
     Trained on a little more data, a network changes its output at x by its empirical
@@ -47,17 +62,18 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
     kind : str, default="trace"
         "full": a matrix of all outputs for each pair of rows. "trace": its trace, the
         sum over the outputs. "trace_normalized": that over the root of the values of
-        both rows with themselves. "pseudo": of the gradient of the sum of the
-        outputs over the root of their number, which for wide networks is each
-        diagonal entry of "full". "projected": "trace" by random projections.
+        both rows with themselves, 0 for rows without gradients. "pseudo": of the
+        gradient of the sum of the outputs over the root of their number, which for wide
+        networks is each diagonal entry of "full". "projected": "trace" by random
+        projections.
         "conjugate": inner product of the last hidden layer. "embedding": sum of the
         inner products of what all layers return, before and after activations.
     n_projections : int, default=2048
         Columns of "projected". The error of its kernel falls with their root.
     device : {None, "cpu", "cuda", "cuda:N"}, default=None
         Where to compute; None follows the rows, or the parameters of a module.
-    random_state : int, RandomState or None, default=0
-        Of "projected". With None each call draws others, which do not go together.
+    random_state : int, default=0
+        Of "projected". A number, since all calls must draw the same projections.
 
     See Also
     --------
@@ -103,7 +119,7 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
         "kind": [StrOptions(set(KINDS))],
         "n_projections": [Interval(Integral, 1, None, closed="left")],
         "device": RUN["device"],
-        "random_state": RUN["random_state"],
+        "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both")],
     }
 
     def __init__(
@@ -138,7 +154,11 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
             self._validate_params()
             unwrapped(self.estimator)
         else:
-            self._prepared(X)
+            rows, network, _, device = self._prepared(X)
+            if self.kind in FEATURES:
+                with device.here():
+                    one = self._features(network, rows[:1], device)
+                self._n_features_out = one.shape[1]
         return self
 
     def kernel(self, X, Z=None):
@@ -168,7 +188,7 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
         others = rows if Z is None else self._prepared(Z)[0]
         with device.here():
             if self.kind not in FEATURES:
-                seed = self._seed(network, rows.dtype)
+                seed = self._seed(network)
                 left = network, rows, seed
                 right = None if Z is None else (network, others, seed)
                 return kind.out(kernel_matrix(left, right, device, self._tile))
@@ -202,7 +222,7 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
             if self.kind in FEATURES:
                 P = self._features(network, rows, device)
                 return kind.out((P**2).sum(axis=1))
-            seed = self._seed(network, rows.dtype)
+            seed = self._seed(network)
             out = [self._own(t) for t in tangents_of(network, rows, seed, device)]
             return kind.out(network.xp.concatenate(out))
 
@@ -234,7 +254,9 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
             )
         rows, network, kind, device = self._prepared(X)
         with device.here():
-            return kind.out(self._features(network, rows, device))
+            P = self._features(network, rows, device)
+            self._n_features_out = P.shape[1]
+            return kind.out(P)
 
     def outputs(self, X):
         """Outputs of the network before the last activation, shape (n, O)."""
@@ -243,7 +265,7 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
             return kind.out(in_blocks(network.outputs, network, rows, device))
 
     def operator(self, X, Z=None):
-        """The full kernel as a linear operator that is never formed.
+        """The full kernel, whatever `kind`, as a linear operator that is never formed.
 
         Parameters
         ----------
@@ -258,11 +280,12 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
         """
         rows, network, _, device = self._prepared(X)
         others = rows if Z is None else self._prepared(Z)[0]
-        q, seed = network.n_outputs, self._seed(network, rows.dtype)
+        q = network.n_outputs
+        seed = network.xp.eye(q, dtype=network.dtype)
 
         def product(left, right):
             def apply(V):
-                V = device.xp.asarray(V, dtype=right.dtype)
+                V = device.xp.asarray(V, dtype=network.dtype)
                 V = V.reshape(len(right), q, -1)
                 total, start = None, 0
                 for t in tangents_of(network, right, seed, device):
@@ -287,17 +310,18 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
             rmatvec=lambda v: back(v).ravel(),
             matmat=forward,
             rmatmat=back,
-            dtype=rows.dtype,
+            dtype=network.dtype,
         )
+
+    @property
+    def requires_vector_input(self):
+        """False: a Pipeline may transform anything, a module take rows of more axes."""
+        return False
 
     @property
     def hyperparameters(self):
         """None: the network is what it is."""
         return []
-
-    def __sklearn_clone__(self):
-        """The same network: a clone of it would not be fitted."""
-        return type(self)(**self.get_params(deep=False))
 
     def __sklearn_is_fitted__(self):
         return True
@@ -307,11 +331,14 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
     def _prepared(self, X):
         """See `prepared`."""
         self._validate_params()
-        return prepared(self.estimator, X, self.device)
+        found = prepared(self.estimator, X, self.device)
+        if found[1].are_probabilities:
+            warnings.warn(PROBABILITIES, UserWarning, stacklevel=3)
+        return found
 
-    def _seed(self, network, dtype):
+    def _seed(self, network):
         """Weights of the outputs whose gradients are taken."""
-        xp, q = network.xp, network.n_outputs
+        xp, q, dtype = network.xp, network.n_outputs, network.dtype
         if self.kind == "pseudo":
             return xp.full((1, q), q**-0.5, dtype=dtype)
         return xp.eye(q, dtype=dtype)
@@ -320,7 +347,7 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
         if self.kind == "full":
             return tangents.diagonal_blocks()
         own = tangents.diagonal()
-        return own / own if self.kind == "trace_normalized" else own
+        return (own > 0).astype(own.dtype) if self.kind == "trace_normalized" else own
 
     def _tile(self, left, right):
         if self.kind == "full":
@@ -328,17 +355,22 @@ class EmpiricalNTK(TransformerMixin, BaseEstimator, Kernel):
         tile = left.trace(right)
         if self.kind != "trace_normalized":
             return tile
-        xp = left.parts[0].xp
-        return tile / xp.outer(*(xp.sqrt(t.diagonal()) for t in (left, right)))
+        return tile * left.parts[0].xp.outer(*map(_inverse_roots, (left, right)))
 
     def _features(self, network, rows, device):
         """Features, shape (n, p)."""
         if self.kind == "projected":
-            seed = self._seed(network, rows.dtype)
+            seed = self._seed(network)
             signs = self.n_projections, self.random_state
             return projections(network, rows, seed, device, *signs)
         function = network.hidden if self.kind == "conjugate" else network.responses
         return in_blocks(function, network, rows, device)
+
+
+def _inverse_roots(tangents):
+    """Of the rows' values with themselves; 0 for rows without gradients."""
+    xp, own = tangents.parts[0].xp, tangents.diagonal()
+    return (own > 0) / xp.sqrt(xp.where(own > 0, own, own.dtype.type(1)))
 
 
 def _added(total, parts):

@@ -6,9 +6,10 @@ import importlib
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._device import is_cupy
 from ..algorithms.dense_network import DenseNetwork
@@ -17,8 +18,8 @@ from ._door import ArrayKind, check_rows, choose_device, to_numpy_or_cupy
 UNREADABLE = (
     "estimator={} is no network whose layers can be read: pass a fitted MLPClassifier "
     "or MLPRegressor of scikit-learn, alone, at the end of a Pipeline, or in a "
-    "FrozenEstimator; or a torch.nn.Module or a network of skorch (pip install "
-    "gpkern[torch])"
+    "FrozenEstimator or fitted search over parameters; or a torch.nn.Module or a "
+    "network of skorch (pip install gpkern[torch])"
 )
 NEEDS_TORCH = (
     "estimator={} needs torch, which cannot be imported ({}): pip install gpkern[torch]"
@@ -46,6 +47,8 @@ def unwrapped(estimator):
             estimator = estimator.steps[-1][1]
         elif type(estimator).__name__ == "FrozenEstimator":
             estimator = estimator.estimator
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
         else:
             raise TypeError(UNREADABLE.format(type(estimator).__name__))
     if not is_module(estimator):
@@ -111,8 +114,8 @@ def labels_of(estimator, n_outputs, y):
     Parameters
     ----------
     estimator : object
-        A network, which knows them, or a module of PyTorch, whose outputs are those of
-        the labels in y in their order.
+        A network, which knows them, or a module of PyTorch. Whole numbers are then the
+        numbers of the outputs, and other labels those of the outputs in their order.
     n_outputs : int
     y : array-like of shape (n,)
         Labels, all of those of a module.
@@ -123,14 +126,18 @@ def labels_of(estimator, n_outputs, y):
     """
     network, _ = unwrapped(estimator)
     classes = getattr(network, "classes_", None)
-    if isinstance(classes, list) or (classes is None and not is_module(network)):
+    binarizer = getattr(network, "_label_binarizer", None)
+    several = getattr(binarizer, "y_type_", "").startswith("multilabel")
+    if several or (classes is None and not is_module(network)):
         raise TypeError(
             f"estimator, a {type(network).__name__}, has no classes: pass a classifier "
             "of one label a row"
         )
     if classes is None:
-        y = to_numpy_or_cupy(y)
-        classes = np.unique(y.get() if is_cupy(y) else np.asarray(y))
+        classes = np.unique(on_host(y))
+        numbers = classes.dtype.kind in "iu" and n_outputs > 1
+        if numbers and classes[0] >= 0 and classes[-1] < n_outputs:
+            classes = np.arange(n_outputs)
     classes = np.asarray(classes)
     if n_outputs != len(classes) and not (n_outputs == 1 and len(classes) == 2):
         raise ValueError(
@@ -140,9 +147,30 @@ def labels_of(estimator, n_outputs, y):
     return classes
 
 
+class KeepsNetwork:
+    """Of estimators that hold a fitted network, which their clones keep as it is."""
+
+    def __sklearn_clone__(self):
+        parameters = self.get_params(deep=False)
+        copies = {
+            name: value if name == "estimator" else clone(value, safe=False)
+            for name, value in parameters.items()
+        }
+        return type(self)(**copies)
+
+
+def on_host(array):
+    """A NumPy array of labels or numbers of any library."""
+    array = to_numpy_or_cupy(array)
+    return np.asarray(array.get() if is_cupy(array) else array)
+
+
 def _of_scikit_learn(mlp, before, X, device):
     kind = ArrayKind(X)
-    X = check_rows(X if before is None else before.transform(X))
+    X = X if before is None else before.transform(X)
+    if hasattr(X, "iloc"):  # names and order of its columns
+        validate_data(mlp, X, reset=False, skip_check_array=True)
+    X = check_rows(X)
     X = X.toarray() if sparse.issparse(X) else X
     if X.shape[1] != mlp.n_features_in_:
         raise ValueError(
@@ -166,10 +194,16 @@ def _of_torch(network, before, X, device):
     except ImportError as error:
         name = type(network).__name__
         raise ImportError(NEEDS_TORCH.format(name, error)) from error
-    from ._torch_layers import TensorKind
+    from ._torch_layers import TensorKind, has_embedding
     from ._torch_networks import TorchNetwork
 
     module = network.module_ if is_skorch(network) else network
+    module = getattr(module, "_orig_mod", module)  # of torch.compile
+    if _is_of(module, "torch", "ScriptModule"):
+        raise TypeError(
+            "estimator is a ScriptModule, whose layers cannot be watched: pass the "
+            "module that it was made of"
+        )
     where, dtype = _place(module)
     if device is not None and choose_device(device).name != where:
         raise ValueError(
@@ -182,18 +216,23 @@ def _of_torch(network, before, X, device):
         X = kind.array
     if before is not None:
         X = before.transform(X)
+    X = X.toarray() if sparse.issparse(X) else X
     X = X if is_cupy(X) else np.asarray(to_numpy_or_cupy(X))
-    shape = X.shape
+    shape, row_dtype = X.shape, dtype
+    if X.dtype.kind in "iu" and has_embedding(module):
+        row_dtype = np.int64
     X = check_rows(X.reshape(len(X), -1) if X.ndim > 2 else X)
     with device.here():
-        rows = device.xp.asarray(device.put(X), dtype=dtype).reshape(shape)
-        return rows, TorchNetwork(module, rows, device.xp), kind, device
+        rows = device.xp.asarray(device.put(X), dtype=row_dtype).reshape(shape)
+        return rows, TorchNetwork(module, rows, device.xp, dtype), kind, device
 
 
 def _place(module):
     """Device and NumPy's dtype of a module's parameters."""
     kinds = {(str(p.device), str(p.dtype)) for p in module.parameters()}
     kinds = {k for k in kinds if k[1].startswith(("torch.float", "torch.bfloat"))}
+    if not kinds:
+        raise ValueError("estimator has no parameters of real numbers")
     if len(kinds) != 1:
         raise ValueError(
             f"estimator has parameters on devices and of types {sorted(kinds)}: one of "

@@ -6,23 +6,27 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
-from scipy import special, stats
+from scipy import sparse, special, stats
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
-from ._door import (
-    all_or_nothing,
-    check_fit_X,
-    check_predict_X,
-    check_weights,
-    to_numpy_or_cupy,
-)
+from .._device import is_cupy
+from ._door import all_or_nothing, check_weights, is_table
 from ._empirical_ntk import KINDS, EmpiricalNTK
 from ._kernel_logistic import KernelLogisticRegression
 from ._labels import encode
-from ._networks import is_module, labels_of, unwrapped
+from ._networks import (
+    KeepsNetwork,
+    is_module,
+    is_skorch,
+    labels_of,
+    on_host,
+    unwrapped,
+)
 from ._parameters import AT_LEAST_ONE, RUN
+from ._thinning_rows import rows_of
 from ._trak import trak_scores
 
 
@@ -34,9 +38,9 @@ class Faithfulness:
     ----------
     kendall_tau : float
         Rank correlation of the probabilities that both give to the true class, without
-        those that the network gives as exactly 0 or 1.
+        those that the network gives as exactly 0 or 1; NaN where they are constant.
     r2 : float
-        Squared correlation of the same, of all rows.
+        Squared correlation of the same, of all rows; NaN where they are constant.
     agreement : float
         Share of rows to which both give the same label.
     accuracy, network_accuracy : float
@@ -54,7 +58,7 @@ class Faithfulness:
         return self.accuracy - self.network_accuracy
 
 
-class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
+class NTKSurrogateClassifier(KeepsNetwork, ClassifierMixin, BaseEstimator):
     """Kernel logistic regression that stands for a fitted network.
 
     With the network's empirical tangent kernel a linear model in its training rows
@@ -66,7 +70,7 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
     estimator : object
         A fitted classifier, as in `EmpiricalNTK`: an `MLPClassifier`, a network of
         skorch, or a `torch.nn.Module` that returns logits, one for each label in their
-        order, or one for two labels.
+        order, or one for two labels. Clones keep it as it is.
     kind : str, default="trace_normalized"
         Of the `EmpiricalNTK`, but for "full".
     n_projections : int, default=2048
@@ -91,8 +95,8 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
         their weights.
     model_ : KernelLogisticRegression
         Of the kernel matrix of the training rows.
-    X_fit_ : array of shape (n_samples, n_features)
-        The training rows; those of more axes with all numbers in one.
+    X_fit_ : object of n_samples rows
+        The training rows, as they were passed.
     y_fit_ : ndarray of shape (n_samples,)
         Their labels.
     n_iter_ : int
@@ -172,8 +176,9 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            The rows that the network was trained on; of modules also with more axes,
-            such as images of shape (n_samples, channels, height, width).
+            The rows that the network was trained on, and whatever it takes: of modules
+            also images of shape (n_samples, channels, height, width), of a `Pipeline` a
+            data frame with words in it.
         y : array-like of shape (n_samples,)
             Their labels, all of which the network knows.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -182,9 +187,8 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
         -------
         self
         """
-        X, self._row_shape = _in_one_axis(X)
-        X = check_fit_X(self, X, sparse_ok=False)
-        classes, codes = encode(y, len(X), self)
+        _check_columns(self, X, reset=True)
+        classes, codes = encode(y, _num_samples(X), self)
         self.kernel_ = EmpiricalNTK(
             self.estimator,
             kind=self.kind,
@@ -192,16 +196,16 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
             device=self.device,
             random_state=self.random_state,
         )
-        n_outputs = self.kernel_.outputs(self._rows(X[:1])).shape[1]
+        K = self.kernel_.kernel(X).astype(np.float64)
+        n_outputs = self.kernel_.outputs(rows_of(X, [0])).shape[1]
         known = labels_of(self.estimator, n_outputs, classes)
         if not np.array_equal(classes, known):
             raise ValueError(
                 f"y has the classes {classes.tolist()}, and the network was fitted to "
                 f"{known.tolist()}: pass rows of all of them"
             )
-        K = self.kernel_.kernel(self._rows(X)).astype(np.float64)
-        weights = check_weights(sample_weight, len(X), np.float64)
-        own = _on_host(K.diagonal())
+        weights = check_weights(sample_weight, len(K), np.float64)
+        own = on_host(K.diagonal())
         self.scale_ = float(np.average(own, weights=weights)) or 1.0
         self.model_ = KernelLogisticRegression(
             self.alpha,
@@ -248,14 +252,15 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
             Training rows that add most to the logit, the largest first; only with
             `n_top`.
         shares : array of shape (n_samples, n_fit) or (n_samples, n_top)
-            What each adds to the logit: all of them, of which each carries its part of
-            the intercept, sum to the logit. Of two classes the logit of the second one
-            is the log odds, and of the first its negative.
+            What each adds to the surrogate's logit: all of them, of which each carries
+            its part of the intercept, sum to it. Those of rows that speak against the
+            label are negative, so the largest may exceed the logit. Of two classes the
+            logit of the second one is the log odds, and of the first its negative.
         """
-        K = _on_host(self._matrix(X))
+        K = on_host(self._matrix(X))
         columns, signs = self._columns(K, target)
-        coef = _on_host(self.model_.dual_coef_).reshape(len(self.X_fit_), -1)
-        intercept = _on_host(self.model_.intercept_)
+        coef = on_host(self.model_.dual_coef_).reshape(len(self.X_fit_), -1)
+        intercept = on_host(self.model_.intercept_)
         shares = K * coef[:, columns].T + (intercept[columns] / len(coef))[:, None]
         shares *= signs[:, None]
         if n_top is None:
@@ -284,11 +289,8 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_fit)
         """
         check_is_fitted(self)
-        if target is None:
-            target = self.classes_[self._network_proba(X).argmax(axis=1)]
-        target = np.broadcast_to(_on_host(target), len(X))
-        train = self._rows(self.X_fit_), self.y_fit_
         options = {"device": self.device, "random_state": self.random_state} | options
+        train = self.X_fit_, self.y_fit_
         return trak_scores(self.estimator, *train, X, target, **options)
 
     def faithfulness_report(self, X, y):
@@ -304,9 +306,10 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
         -------
         Faithfulness
         """
-        ours = _on_host(self.predict_proba(X))
+        ours = on_host(self.predict_proba(X))
         theirs = self._network_proba(X)
-        y = _on_host(y)
+        y = column_or_1d(on_host(y))
+        check_consistent_length(X, y)
         if not np.isin(y, self.classes_).all():
             raise ValueError("y has labels that the network does not know")
         codes = np.searchsorted(self.classes_, y)
@@ -315,7 +318,7 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
         inside = (p > 0) & (p < 1)
         return Faithfulness(
             float(stats.kendalltau(p[inside], q[inside]).statistic),
-            float(np.corrcoef(p, q)[0, 1] ** 2),
+            float(np.corrcoef(p, q)[0, 1] ** 2) if np.ptp(p) and np.ptp(q) else np.nan,
             float((theirs.argmax(axis=1) == ours.argmax(axis=1)).mean()),
             float((ours.argmax(axis=1) == codes).mean()),
             float((theirs.argmax(axis=1) == codes).mean()),
@@ -326,29 +329,36 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
     def _matrix(self, X):
         """Kernel of rows and training rows, over its scale."""
         check_is_fitted(self)
-        X = check_predict_X(self, _in_one_axis(X)[0], sparse_ok=False)
-        rows, others = self._rows(X), self._rows(self.X_fit_)
-        return self.kernel_.kernel(rows, others).astype(np.float64) / self.scale_
-
-    def _rows(self, X):
-        """Rows of as many axes as in `fit`."""
-        return X.reshape(len(X), *self._row_shape)
+        _check_columns(self, X, reset=False)
+        return self.kernel_.kernel(X, self.X_fit_).astype(np.float64) / self.scale_
 
     def _network_proba(self, X):
         """Probabilities of the network, on the host."""
-        network, _ = unwrapped(self.estimator)
+        network, before = unwrapped(self.estimator)
         if not is_module(network):
-            return np.asarray(self.estimator.predict_proba(_on_host(X)))
-        F = _on_host(self.kernel_.outputs(X)).astype(np.float64)
+            X = on_host(X) if is_cupy(X) else X
+            X = X if before is None else before.transform(X)
+            if is_skorch(network) and getattr(X, "dtype", None) == np.float64:
+                X = X.astype(np.float32)  # as PyTorch's parameters are
+            return np.asarray(network.predict_proba(X))
+        F = on_host(self.kernel_.outputs(X)).astype(np.float64)
         if F.shape[1] == 1:
             F = np.column_stack([np.zeros(len(F)), F])
+        elif (F >= 0).all() and np.allclose(F.sum(axis=1), 1.0, atol=1e-3):
+            return F  # probabilities already, of which EmpiricalNTK has warned
         return special.softmax(F, axis=1)
 
     def _columns(self, K, target):
         """The column of the coefficients of each row's class, and its sign."""
         if target is None:
             target = self.model_.predict(K)
-        target = np.broadcast_to(np.asarray(target), len(K))
+        target = np.asarray(target)
+        if target.shape not in ((), (len(K),)):
+            raise ValueError(
+                f"target has shape {target.shape}: pass one label, or one for each of "
+                f"the {len(K)} rows"
+            )
+        target = np.broadcast_to(target, len(K))
         if not np.isin(target, self.classes_).all():
             raise ValueError(
                 f"target={target.tolist()} must be of the classes "
@@ -360,15 +370,11 @@ class NTKSurrogateClassifier(ClassifierMixin, BaseEstimator):
         return np.zeros(len(codes), dtype=int), np.where(codes == 1, 1.0, -1.0)
 
 
-def _in_one_axis(X):
-    """Rows of one axis, and the shape that each had."""
-    X = to_numpy_or_cupy(X)
-    shape = getattr(X, "shape", ())
-    if len(shape) > 2 and 0 not in shape:
-        return X.reshape(len(X), -1), shape[1:]
-    return X, (-1,)
-
-
-def _on_host(array):
-    array = to_numpy_or_cupy(array)
-    return np.asarray(array.get() if hasattr(array, "get") else array)
+def _check_columns(estimator, X, reset):
+    """Number and names of X's columns; what is in them is the network's business."""
+    if _num_samples(X) == 0:
+        raise ValueError("X has no rows: a minimum of 1 is required")
+    if sparse.issparse(X):
+        raise TypeError("X is sparse, and a dense array is needed: pass X.toarray()")
+    if is_table(X):
+        validate_data(estimator, X, skip_check_array=True, reset=reset)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import _num_samples, validate_data
 
 from .._device import is_cupy
 from .._validation import check_rows
 from ..algorithms.pool_rows import FeatureRows, KernelRows
 from ..kernels.resolve import resolve_kernel
 from ..operator import make_operator
-from ._door import to_numpy_or_cupy
+from ._door import check_fit_X, is_of_numbers, to_numpy_or_cupy
 from ._thinning_rows import check_kernel, in_memory
 
 # Rules of distances alone, for which training rows are centres.
@@ -21,6 +21,24 @@ CENTRES = ("lcmd", "maxdist", "kmeans++")
 
 class RowsOfPool:
     """The methods of `BatchSelector` that read rows."""
+
+    @property
+    def _has_own_features(self):
+        """Whether rows go to a function, and are what it takes."""
+        return self.features is not None and not isinstance(self.features, str)
+
+    def _read(self, X, X_train):
+        """Rows to compare, checked, of pool and training set: X, or its features."""
+        if is_of_numbers(X) or not self._has_own_features:
+            X = in_memory(check_fit_X(self, X, sparse_ok=False))
+            X_train = None if X_train is None else self._training_rows(X_train)
+        if not self._has_own_features:
+            return X, X_train
+        if hasattr(X, "iloc"):
+            validate_data(self, X, skip_check_array=True)
+            if X_train is not None:
+                validate_data(self, X_train, reset=False, skip_check_array=True)
+        return self._features(X, "X"), self._features(X_train, "X_train")
 
     def _training_rows(self, X_train):
         """Checked, with the columns of the pool."""
@@ -39,13 +57,10 @@ class RowsOfPool:
             )
         return train
 
-    def _rows(self, X, train, given, device):
+    def _rows(self, X, train, device):
         """Covariances of the pool's rows and, after them, of the training rows."""
         self.kernel_ = None if self.features is not None else self._kernel(X)
-        parts = [X, train]
-        if self.features is not None and not isinstance(self.features, str):
-            parts = map(self._features, parts, given, ("X", "X_train"))
-        points = _stacked(parts, device)
+        points = _stacked([X, train], device)
         if self.features is not None or self.kernel == "linear":
             rows = FeatureRows(points, 0.0, device)
         else:
@@ -81,11 +96,12 @@ class RowsOfPool:
             operator = square.with_samples(points, points[:n])
         return KernelRows(operator, square.diagonal(), 0.0)
 
-    def _features(self, rows, given, name):
-        """Features of checked rows; of a data frame, those of the frame itself."""
+    def _features(self, rows, name):
+        """Features of rows, checked."""
         if rows is None:
             return None
-        rows = given if hasattr(given, "iloc") else rows
+        if _num_samples(rows) == 0:
+            raise ValueError(f"{name} has no rows: a minimum of 1 is required")
         transform = getattr(self.features, "transform", self.features)
         try:
             out = transform(rows)
@@ -98,10 +114,11 @@ class RowsOfPool:
         out = out.toarray() if sparse.issparse(out) else out
         if not is_cupy(out):
             out = np.asarray(out)
-        if out.ndim != 2 or len(out) != len(rows):
+        n = _num_samples(rows)
+        if out.ndim != 2 or len(out) != n:
             raise ValueError(
-                f"features returned shape {out.shape} for {len(rows)} rows of {name}: "
-                f"it must return one row for each, shape ({len(rows)}, p)"
+                f"features returned shape {out.shape} for {n} rows of {name}: "
+                f"it must return one row for each, shape ({n}, p)"
             )
         return check_rows(out, f"features({name})")
 

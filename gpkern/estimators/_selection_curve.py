@@ -6,7 +6,8 @@ from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
+from sklearn.gaussian_process.kernels import Kernel
 from sklearn.metrics import check_scoring
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import _num_samples
@@ -26,12 +27,15 @@ class SelectionCurve(NamedTuple):
         Rows whose targets are known, of each fit.
     scores : dict of str to ndarray of shape (n_repeats, n_batches + 1), float64
         For each method the scores on the test rows.
+    score_name : str
+        That of the scorer.
     indices : dict of str to ndarray of int64, shape (n_repeats, n_rows[-1])
         Which rows of X they are, in the order of choice.
     """
 
     n_rows: np.ndarray
     scores: dict
+    score_name: str
     indices: dict
 
 
@@ -74,8 +78,9 @@ def selection_curve(
         ``features(model)``, of a fitted clone, gives what `BatchSelector` takes as
         `features`, such as ``EmpiricalNTK(model, kind="projected")``. Called before
         each batch.
-    kernel : str or Kernel, default=None
-        The kernel of `BatchSelector`, of the rows of X as they are.
+    kernel : str, Kernel or callable, default=None
+        The kernel of `BatchSelector`, of the rows of X as they are; or a function of a
+        fitted clone that gives one, such as `EmpiricalNTK`.
     n_initial : int, default=50
         Rows to start with, drawn at random: the same ones for all methods.
     batch_size : int, default=50
@@ -83,7 +88,8 @@ def selection_curve(
     n_repeats : int, default=3
         Starts.
     scoring : str, callable or None, default=None
-        A scorer of scikit-learn; None: minus the root of the mean squared error.
+        A scorer of scikit-learn; None: minus the root of the mean squared error, of
+        classifiers the accuracy.
     random_state : int, RandomState or None, default=None
         Of starts, random batches and the selectors. What one method draws does not
         depend on the others.
@@ -137,8 +143,11 @@ def selection_curve(
             f"the pool has {n} rows, and n_initial + n_batches * batch_size = {total} "
             "are to be known in the end: set smaller ones, or pass more rows"
         )
-    scorer = check_scoring(estimator, scoring=SCORING if scoring is None else scoring)
+    if scoring is None:
+        scoring = "accuracy" if is_classifier(estimator) else SCORING
+    scorer = check_scoring(estimator, scoring=scoring)
     seeds = check_random_state(random_state).randint(2**31 - 1, size=(n_repeats, 2))
+    own_kernel = callable(kernel) and not isinstance(kernel, Kernel)
     n_rows = n_initial + batch_size * np.arange(n_batches + 1)
     scores = {m: np.empty((n_repeats, n_batches + 1)) for m in methods}
     indices = {m: np.empty((n_repeats, total), np.int64) for m in methods}
@@ -155,7 +164,7 @@ def selection_curve(
                     selector = BatchSelector(
                         batch_size,
                         method=method,
-                        kernel=kernel,
+                        kernel=kernel(model) if own_kernel else kernel,
                         features=None if features is None else features(model),
                         random_state=rng.randint(2**31 - 1),
                     )
@@ -163,7 +172,8 @@ def selection_curve(
                 model = clone(estimator).fit(rows_of(X, known), rows_of(y, known))
                 scores[method][i, k] = scorer(model, X_test, y_test)
             indices[method][i] = known
-    return SelectionCurve(n_rows, scores, indices)
+    name = scoring if isinstance(scoring, str) else "score"
+    return SelectionCurve(n_rows, scores, name, indices)
 
 
 def _grown(known, X, n, size, selector, rng):

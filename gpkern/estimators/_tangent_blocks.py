@@ -72,13 +72,13 @@ def projections(network, rows, seed, device, n_projections, random_state):
     rng, signs, parts = check_random_state(random_state), None, []
     for t in tangents_of(network, rows, seed, device):
         if signs is None:
-            signs = t.signs(n_projections, rng, rows.dtype)
+            signs = t.signs(n_projections, rng, network.dtype)
         parts.append(t.sketch(signs))
     return network.xp.concatenate(parts)
 
 
 def _blocks(network, rows, n_sums, device):
     """Slices of rows whose tangents fit into memory."""
-    held = ARRAYS * rows.dtype.itemsize * network.numbers_per_row(n_sums)
+    held = ARRAYS * network.dtype.itemsize * network.numbers_per_row(n_sums)
     height = int(max(1, device.working_bytes() // held))
     return (slice(a, a + height) for a in range(0, len(rows), height))

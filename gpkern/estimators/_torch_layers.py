@@ -52,15 +52,14 @@ def evaluating(module):
 
 @contextmanager
 def recording(modules):
-    """Fills a list of (module, its first argument, what it returned)."""
+    """Fills a list of (module, the first tensor it is given, the first it returns)."""
     calls = []
 
     def hook(module, args, options, out):
-        import torch
-
-        own = out if isinstance(out, torch.Tensor) else out[0]
-        given = args[0] if args else next(iter(options.values()))
-        calls.append((module, given.detach(), own))
+        given, own = _tensor_of([*args, *options.values()]), _tensor_of(out)
+        if own is None:
+            return None
+        calls.append((module, None if given is None else given.detach(), own))
         # A copy goes on: later modules may change it in place.
         return own.clone() if own is out else None
 
@@ -91,6 +90,25 @@ def layers_of(module):
     ]
 
 
+def _tensor_of(values):
+    """The first tensor in what a module is given, or returns; None without one."""
+    import torch
+
+    if isinstance(values, dict):
+        values = list(values.values())
+    if isinstance(values, (list, tuple)):
+        return next((v for v in map(_tensor_of, values) if v is not None), None)
+    return values if isinstance(values, torch.Tensor) else None
+
+
+def has_embedding(module):
+    """Whether rows of whole numbers may be those of words."""
+    from torch import nn
+
+    kinds = nn.Embedding, nn.EmbeddingBag
+    return any(isinstance(m, kinds) for m in module.modules())
+
+
 def trained(layer):
     """Its own parameters that require a gradient."""
     return [p for p in layer.parameters(recurse=False) if p.requires_grad]
@@ -117,7 +135,10 @@ def leaves_of(module, plain=True):
 def are_by_rows(calls, layer, n):
     """Whether all a layer is given and returns has a first axis of n rows."""
     return all(
-        len(given) == n and len(out) == n and given.ndim > 1
+        given is not None
+        and given.ndim > 1
+        and given.shape[0] == n
+        and out.shape[:1] == (n,)
         for other, given, out in calls
         if other is layer
     )

@@ -7,6 +7,8 @@ taken row by row by ``torch.func``.
 
 from __future__ import annotations
 
+import functools
+import threading
 import warnings
 
 import numpy as np
@@ -27,8 +29,26 @@ from ._torch_layers import (
 
 # Rows that a module is tried with.
 TRIED = 8
+# Hooks, modes and what torch.func puts in the place of parameters are the module's own:
+# one thread at a time.
+LOCK = threading.RLock()
 # Relative difference of sums that are taken in two ways, in float32.
 SAME = 1e-3
+
+
+def alone(method):
+    """One thread at a time, with the module in evaluation mode and full precision."""
+
+    @functools.wraps(method)
+    def wrapped(self, *args):
+        import torch
+
+        still = torch.inference_mode(False)
+        exact = torch.autocast(self.place.type, enabled=False)
+        with LOCK, still, exact, evaluating(self.module):
+            return method(self, *args)
+
+    return wrapped
 
 
 class TorchNetwork:
@@ -43,6 +63,8 @@ class TorchNetwork:
         Rows to try it with.
     xp : module
         NumPy or CuPy, of which X is.
+    dtype : dtype
+        Of its parameters; X is of that too, or of whole numbers.
 
     Raises
     ------
@@ -53,14 +75,15 @@ class TorchNetwork:
         Where it has parameters by which no gradient can be taken.
     """
 
-    def __init__(self, module, X, xp):
-        self.module, self.xp = module, xp
+    def __init__(self, module, X, xp, dtype):
+        self.module, self.xp, self.dtype = module, xp, np.dtype(dtype)
         self.trainable = {k: p for k, p in module.named_parameters() if p.requires_grad}
         if not self.trainable:
             raise ValueError(
                 "estimator has no parameter that requires a gradient: call "
                 "estimator.requires_grad_(True), or of the layers that count"
             )
+        self.place = next(iter(self.trainable.values())).device
         self._survey(X)
 
     # --------------------------------------------------- what a network is asked for
@@ -75,27 +98,34 @@ class TorchNetwork:
             held += n_sums * d * width * self._is_plain(places, d, width, n_sums)
         return held
 
+    @alone
     def outputs(self, X):
         """Shape (n, O)."""
         import torch
 
-        with torch.inference_mode(False), torch.no_grad(), evaluating(self.module):
+        with torch.no_grad():
             return self._array(self._flat_outputs(self._tensor(X)))
 
+    @alone
     def hidden(self, X):
         """What the last module with parameters is given, shape (n, p)."""
         modules = [
-            m for m in leaves_of(self.module) if any(True for _ in m.parameters())
+            m
+            for m in leaves_of(self.module)
+            if any(p is not None for p in m.parameters())
         ]
-        calls = self._record(X, modules)
-        return self._array(calls[-1][1].flatten(1))
+        calls = self._by_rows(self._record(self._tensor(X), modules)[-1:], "conjugate")
+        return self._array(calls[0][1].flatten(1))
 
+    @alone
     def responses(self, X):
         """What all modules without parts return, shape (n, p)."""
-        calls = self._record(X, leaves_of(self.module, plain=False))
+        modules = leaves_of(self.module, plain=False)
+        calls = self._by_rows(self._record(self._tensor(X), modules), "embedding")
         parts = [self._array(out.flatten(1)) for *_, out in calls]
         return self.xp.concatenate(parts, axis=1)
 
+    @alone
     def tangents(self, X, seed):
         """`Tangents` of sums of outputs, see `DenseNetwork`."""
         rows = self._tensor(X)
@@ -106,29 +136,28 @@ class TorchNetwork:
 
     # ----------------------------------------------------------------- the survey
 
+    @alone
     def _survey(self, X):
         """Find what layers hooks do for, and what parameters are left.
 
         Of the latter are those that two modules share, and those of layers that are not
-        called as modules, or also used otherwise: found by comparing the gradients of a
-        sum with those of automatic differentiation.
+        called as modules, or also used otherwise, or on rows in another order: found by
+        comparing a few rows' gradients with those of automatic differentiation.
         """
         import torch
 
-        rows = self._tensor(X[np.arange(TRIED) % len(X)])
+        rows = self._tensor(self._tried(X))
         layers = layers_of(self.module)
-        with torch.inference_mode(False), torch.enable_grad(), evaluating(self.module):
-            with recording(layers) as first:
-                alone = self._flat_outputs(rows[:1])
+        with torch.enable_grad():
             with recording(layers) as calls:
-                F = self._flat_outputs(rows)
-            self._check_rows_alone(F, alone)
-            weights = 1.0 / (1.0 + torch.arange(F.shape[1], device=F.device))
-            seeds = weights.to(F.dtype).expand(TRIED, 1, -1)
-            squares = self._squared_slopes((F * seeds[:, 0]).sum(), layers)
-        self.n_outputs, leaves = F.shape[1], leaves_of(self.module)
-        record = self._record(rows[:1], leaves)
-        self.activations = sum(out[0].numel() for *_, out in record)
+                F = self._first_outputs(rows)
+        self.n_outputs = F.shape[1]
+        weights = 1.0 / (1.0 + torch.arange(F.shape[1], device=F.device))
+        seeds = weights.to(F.dtype).expand(TRIED, 1, -1)
+        truth = self._squared_slopes(rows, F.detach(), seeds, layers)
+        self.are_probabilities = _are_probabilities(F.detach())
+        self._measure(rows)
+        first = self._record(rows[:1], layers)
         once, together = (
             {m for m, *_ in c if are_by_rows(c, m, n)}
             for n, c in ((1, first), (TRIED, calls))
@@ -140,47 +169,119 @@ class TorchNetwork:
         }
         parts = self._layer_tangents(rows, seeds) if self.layers else []
         for layer, part in zip(list(self.layers), parts, strict=True):
-            true = sum(squares[id(p)] for p in trained(layer))
-            away = abs(float(part.trace(part).sum()) - true)
-            if not away <= SAME * (true + float(part.diagonal().sum())):
+            if not self._agrees(part, truth, trained(layer)):
                 del self.layers[layer]
         self.rest = self._without(self.layers)
         if self.rest:
-            self._try_others(rows, seeds)
+            self._try_others(rows, seeds, truth)
+
+    def _tried(self, X):
+        """A few rows from all over X, half of them with noise.
+
+        Rows that are alike, or zero, would not show how a layer is used.
+        """
+        rows = X[np.linspace(0, len(X) - 1, TRIED).astype(int)].copy()
+        if rows.dtype.kind == "f":
+            half = rows[TRIED // 2 :]
+            noise = np.random.default_rng(0).standard_normal(half.shape)
+            spread = float(rows.std()) or 1.0
+            half += self.xp.asarray(spread * noise, dtype=rows.dtype)
+        return rows
+
+    def _first_outputs(self, rows):
+        """Of the rows that are tried."""
+        try:
+            return self._flat_outputs(rows)
+        except TypeError:
+            raise
+        except Exception as error:  # whatever a user's module raises there
+            shape = tuple(rows.shape[1:])
+            raise ValueError(
+                f"estimator, a {type(self.module).__name__}, does not take rows of "
+                f"shape {shape}: {type(error).__name__}: {error}"
+            ) from error
+
+    def _squared_slopes(self, rows, F, seeds, layers):
+        """Squared lengths of the gradients of each row alone, by each parameter's id.
+
+        Only of rows whose numbers are finite.
+        """
+        import torch
+
+        parameters, found = list(self.trainable.values()), []
+        for row, f, seed in zip(rows, F, seeds, strict=True):
+            with torch.enable_grad():
+                own = self._own_outputs(row, f)
+                try:
+                    slopes = torch.autograd.grad(
+                        (own * seed[0]).sum(), parameters, materialize_grads=True
+                    )
+                except Exception as error:  # whatever a user's module raises there
+                    raise self._unhandled(self._without(layers), error) from error
+            found.append([float((s.double() ** 2).sum()) for s in slopes])
+        by_row = np.array(found).T
+        self.finite = np.isfinite(by_row).all(axis=0)
+        return {id(p): s for p, s in zip(parameters, by_row, strict=True)}
+
+    def _own_outputs(self, row, beside):
+        """Of a row alone, which must be those beside other rows."""
+        together = ValueError(
+            "estimator makes something else of a row beside another one than of it "
+            "alone: a tangent kernel is of networks that take rows one by one"
+        )
+        try:
+            own = self._flat_outputs(row[None])[0]
+        except Exception as error:  # whatever a user's module raises for one row
+            raise together from error
+        known = beside.isfinite() & own.detach().isfinite()
+        away = float((beside - own.detach()).abs()[known].sum())
+        if not away <= SAME * float(beside.abs()[known].sum()) + 1e-6:
+            raise together
+        return own
+
+    def _agrees(self, part, truth, parameters):
+        """Whether gradients have their true lengths, not all of them 0."""
+        true = sum(truth[id(p)] for p in parameters)[self.finite]
+        found = np.asarray(_on_host(part.diagonal()), dtype=np.float64)[self.finite]
+        return bool((abs(found - true) <= SAME * true).all() and true.any())
+
+    def _measure(self, rows):
+        """Numbers that a row's pass leaves behind, and modules without rows first."""
+        leaves = leaves_of(self.module)
+        calls, first = self._record(rows, leaves), self._record(rows[:1], leaves)
+        self.activations = sum(out.numel() for *_, out in calls) // TRIED
+        pairs = [(TRIED, c) for c in calls] + [(1, c) for c in first]
+        self.without_rows = {m for n, (m, _, out) in pairs if out.shape[:1] != (n,)}
+
+    def _by_rows(self, calls, kind):
+        """Calls, if all of them have rows first."""
+        odd = {type(m).__name__ for m, *_ in calls if m in self.without_rows}
+        if odd or not calls:
+            names = ", ".join(sorted(odd)) or "no layer of its own"
+            raise ValueError(
+                f"kind={kind!r} is of layers that return a row for each row, and "
+                f"estimator has {names}: use another kind"
+            )
+        return calls
 
     def _without(self, layers):
         """Parameters that are not of these layers."""
         seen = {id(p) for layer in layers for p in trained(layer)}
         return {k: p for k, p in self.trainable.items() if id(p) not in seen}
 
-    def _squared_slopes(self, total, layers):
-        """Squared length of the gradient of a sum by each parameter, by its id."""
-        import torch
-
-        parameters = list(self.trainable.values())
-        try:
-            slopes = torch.autograd.grad(total, parameters, materialize_grads=True)
-        except Exception as error:  # whatever a user's module raises there
-            raise self._unhandled(self._without(layers), error) from error
-        pairs = zip(parameters, slopes, strict=True)
-        return {id(p): float((s.double() ** 2).sum()) for p, s in pairs}
-
-    def _check_rows_alone(self, F, alone):
-        away = float((F[:1] - alone).detach().abs().max())
-        if not away <= SAME * float(alone.detach().abs().max()) + 1e-6:
-            raise ValueError(
-                "estimator makes something else of a row beside another one than of "
-                "it alone: a tangent kernel is of networks that take rows one by one"
-            )
-
-    def _try_others(self, rows, seeds):
+    def _try_others(self, rows, seeds, truth):
         """Choose how gradients by the other parameters are taken."""
+        error = ValueError("they are not those of automatic differentiation")
         for self._slopes in (slopes_at_once, slopes_in_turn):
             try:
-                self._others(rows[:1], seeds[:1])
-                return
+                [part] = self._others(rows, seeds)
             except Exception as raised:  # whatever a user's module raises there
                 error = raised
+                continue
+            parameters = self.rest.values()
+            nothing = not any(truth[id(p)][self.finite].any() for p in parameters)
+            if nothing or self._agrees(part, truth, parameters):
+                return
         raise self._unhandled(self.rest, error) from error
 
     def _unhandled(self, parameters, error):
@@ -202,26 +303,24 @@ class TorchNetwork:
         """Of the layers that hooks do for."""
         import torch
 
-        with torch.inference_mode(False), torch.enable_grad(), evaluating(self.module):
-            with recording(self.layers) as calls:
-                F = self._flat_outputs(rows)
-            by = [out for *_, out in calls]
-            slopes = []
-            for c in range(seeds.shape[1]):
-                total = (F * seeds[:, c]).sum()
-                more = c + 1 < seeds.shape[1]
-                found = torch.autograd.grad(
-                    total, by, retain_graph=more, allow_unused=True
+        with torch.enable_grad(), recording(self.layers) as calls:
+            F = self._flat_outputs(rows)
+        # A layer that runs without gradients has none.
+        by, slopes = [out for *_, out in calls if out.requires_grad], []
+        for c in range(seeds.shape[1] if by else 0):
+            slopes.append(
+                torch.autograd.grad(
+                    (F * seeds[:, c]).sum(),
+                    by,
+                    retain_graph=c + 1 < seeds.shape[1],
+                    materialize_grads=True,
                 )
-                slopes.append(
-                    [
-                        torch.zeros_like(z) if g is None else g
-                        for g, z in zip(found, by, strict=True)
-                    ]
-                )
+            )
+        slopes = iter(torch.stack(s, dim=1) for s in zip(*slopes, strict=True))
         factors = {layer: ([], []) for layer in self.layers}
-        for i, (layer, given, _) in enumerate(calls):
-            G = torch.stack([s[i] for s in slopes], dim=1)
+        for layer, given, out in calls:
+            zeros = out.new_zeros(len(out), seeds.shape[1], *out.shape[1:])
+            G = next(slopes) if out.requires_grad else zeros
             A, G = by_places(layer, given, G)
             factors[layer][0].append(A)
             factors[layer][1].append(G)
@@ -259,7 +358,7 @@ class TorchNetwork:
         """By the parameters that are left."""
         import torch
 
-        with torch.inference_mode(False), torch.enable_grad(), evaluating(self.module):
+        with torch.enable_grad():
             slopes = self._slopes(self.module, self.rest, rows, seeds)
         shape = seeds.shape[:2]
         J = torch.cat([slopes[k].reshape(*shape, -1) for k in self.rest], dim=2)
@@ -267,13 +366,11 @@ class TorchNetwork:
 
     # ---------------------------------------------------------------- small parts
 
-    def _record(self, X, modules):
+    def _record(self, rows, modules):
         """Calls of modules, without gradients."""
         import torch
 
-        rows = self._tensor(X)
-        still, eval_mode = torch.no_grad(), evaluating(self.module)
-        with torch.inference_mode(False), still, eval_mode, recording(modules) as calls:
+        with torch.no_grad(), recording(modules) as calls:
             self.module(rows)
         return calls
 
@@ -287,17 +384,30 @@ class TorchNetwork:
         weight = next(iter(self.trainable.values()))
         if isinstance(X, torch.Tensor):
             return X
+        dtype = weight.dtype if X.dtype.kind == "f" else None
         if not is_cupy(X) and not (X.flags.writeable and X.flags.c_contiguous):
             X = X.copy()
         with torch.inference_mode(False):
             X = torch.from_dlpack(X) if is_cupy(X) else torch.from_numpy(X)
-            return X.to(weight.device, weight.dtype)
+            return X.to(weight.device, dtype)
 
     def _array(self, tensor):
         tensor = tensor.detach()
+        if tensor.is_floating_point():  # such as half precision, of the module's own
+            tensor = tensor.to(next(iter(self.trainable.values())).dtype)
         if self.xp is np:
             return tensor.cpu().numpy()
         return self.xp.from_dlpack(tensor.contiguous())
+
+
+def _are_probabilities(F):
+    """Whether outputs are shares of 1, or their logarithms."""
+    shares = F if bool((F >= 0).all()) else F.exp()
+    return F.shape[1] > 1 and bool(((shares.sum(dim=1) - 1).abs() < SAME).all())
+
+
+def _on_host(array):
+    return array.get() if is_cupy(array) else array
 
 
 def slopes_at_once(module, parameters, rows, seeds):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
-from scipy import linalg
-from sklearn.utils import check_consistent_length
+from scipy import linalg, special
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import _num_samples
 
-from ._door import to_numpy_or_cupy
-from ._networks import labels_of, prepared
+from ._networks import labels_of, on_host, prepared
 from ._tangent_blocks import in_blocks, kernel_matrix, projections
 
 
@@ -19,7 +18,7 @@ def trak_scores(
     X,
     y,
     X_test,
-    y_test,
+    y_test=None,
     *,
     n_projections=None,
     alpha=0.1,
@@ -51,8 +50,9 @@ def trak_scores(
         Their labels.
     X_test : array-like of shape (n_test, n_features)
         Rows to explain.
-    y_test : array-like of shape (n_test,)
-        The labels whose margins are explained: the true ones, or predictions.
+    y_test : label or array-like of shape (n_test,), default=None
+        The labels whose margins are explained; None for the predicted ones (of several
+        networks, those that the first one predicts).
     n_projections : int, default=None
         Random projections that stand for the gradients. None for exact gradients, of
         which only the kernel is computed: with up to some 10,000 rows that is quicker.
@@ -76,7 +76,7 @@ def trak_scores(
         For an estimator that is no network with classes.
     ValueError
         For labels that the network does not know, `n_projections` below 1, negative
-        `alpha`.
+        `alpha`, modules that return probabilities.
 
     See Also
     --------
@@ -108,10 +108,14 @@ def trak_scores(
         raise ValueError(
             f"n_projections={n_projections!r} must be None or a whole number from 1 on"
         )
+    if not (isinstance(random_state, Integral) and random_state >= 0):
+        raise ValueError(
+            f"random_state={random_state!r} must be a whole number: training and test "
+            "rows need the same projections"
+        )
     if not (isinstance(alpha, Real) and 0 <= alpha < np.inf):
         raise ValueError(f"alpha={alpha!r} must be a number from 0 on")
     check_consistent_length(X, y)
-    check_consistent_length(X_test, y_test)
     networks = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
     if not networks:
         raise ValueError("estimator is an empty list: pass a network or more")
@@ -120,6 +124,7 @@ def trak_scores(
     for network in networks:
         train = Margins(network, X, y, device)
         test = Margins(network, X_test, y_test, device, like=train)
+        y_test = test.labels
         influence += _influence(train, test, n_projections, alpha, random_state)
         doubt += 1.0 - train.probability
     return (influence / len(networks)) * (doubt / len(networks))
@@ -140,29 +145,39 @@ class Margins:
 
     def __init__(self, estimator, X, y, device, like=None):
         self.rows, network, _, self.device = prepared(estimator, X, device)
+        if network.are_probabilities:
+            raise ValueError(
+                "estimator returns probabilities, or their logarithms, and not logits: "
+                "leave out the softmax at its end"
+            )
         self.network = network if like is None else like.network
         with self.device.here():
             F = in_blocks(network.outputs, network, self.rows, self.device)
         F = self.device.get(F).astype(np.float64)
-        classes = labels_of(estimator, F.shape[1], y if like is None else like.classes)
-        self.classes, codes = classes, _codes(y, classes)
-        at = np.arange(len(F))
-        if F.shape[1] == 1:
-            slopes = np.where(codes == 1, 1.0, -1.0)[:, None]
-            margins = slopes[:, 0] * F[:, 0]
-        else:
-            others = F.copy()
-            others[at, codes] = -np.inf
-            top = others.max(axis=1, keepdims=True)
-            share = np.exp(others - top)
-            total = share.sum(axis=1, keepdims=True)
-            slopes = -share / total
-            slopes[at, codes] = 1.0
-            margins = F[at, codes] - (top + np.log(total))[:, 0]
+        classes = like.classes if like else labels_of(estimator, F.shape[1], y)
+        self.classes = classes
+        self.labels = self._labels(y, F)
+        slopes, margins = _margins(F, np.searchsorted(classes, self.labels))
         self.probability = 0.5 + 0.5 * np.tanh(0.5 * margins)
         with self.device.here():
-            xp, dtype = self.device.xp, self.rows.dtype
-            self.seed = xp.asarray(slopes[:, None, :], dtype=dtype)
+            xp = self.device.xp
+            self.seed = xp.asarray(slopes[:, None, :], dtype=network.dtype)
+
+    def _labels(self, y, F):
+        """Those given, or the predicted ones."""
+        if y is None:
+            first = F[:, 0] > 0 if F.shape[1] == 1 else F.argmax(axis=1)
+            return self.classes[first.astype(int)]
+        y = on_host(y)
+        y = np.full(len(F), y) if y.ndim == 0 else column_or_1d(y)
+        check_consistent_length(F, y)
+        known = np.isin(y, self.classes)
+        if not known.all():
+            raise ValueError(
+                f"y has the label {y[~known].tolist()[0]!r}, and the network knows "
+                f"{self.classes.tolist()}"
+            )
+        return y
 
     @property
     def side(self):
@@ -206,13 +221,14 @@ def _products(left, right):
     return left.trace(right)
 
 
-def _codes(y, classes):
-    y = to_numpy_or_cupy(y)
-    y = y.get() if hasattr(y, "get") else np.asarray(y)
-    known = np.isin(y, classes)
-    if not known.all():
-        raise ValueError(
-            f"y has the label {y[~known].tolist()[0]!r}, and the network knows "
-            f"{classes.tolist()}"
-        )
-    return np.searchsorted(classes, y)
+def _margins(F, codes):
+    """Log odds of labels, and their slopes by the outputs, both of shape (n, ...)."""
+    at = np.arange(len(F))
+    if F.shape[1] == 1:
+        signs = np.where(codes == 1, 1.0, -1.0)[:, None]
+        return signs, signs[:, 0] * F[:, 0]
+    others = F.copy()
+    others[at, codes] = -np.inf
+    slopes = -special.softmax(others, axis=1)
+    slopes[at, codes] = 1.0
+    return slopes, F[at, codes] - special.logsumexp(others, axis=1)

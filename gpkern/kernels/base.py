@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import numpy as np
+from scipy import sparse
 from scipy.spatial.distance import cdist
 from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 from sklearn.metrics.pairwise import additive_chi2_kernel
@@ -103,8 +104,13 @@ class FormulaKernel(Kernel):
         gradient : ndarray of shape (n_samples_X, n_samples_X, n_dims)
             Only when `eval_gradient` is True.
         """
-        X = np.atleast_2d(np.asarray(X, dtype=np.float64))
-        Z = X if Y is None else np.atleast_2d(np.asarray(Y, dtype=np.float64))
+        X = _rows(X, "X")
+        Z = X if Y is None else _rows(Y, "Y")
+        if X.shape[1] != Z.shape[1]:
+            raise ValueError(
+                f"X has {X.shape[1]} columns and Y has {Z.shape[1]}: pass rows of the "
+                "same columns"
+            )
         if eval_gradient and Y is not None:
             raise ValueError("Gradient can only be evaluated when Y is None.")
         expr = self._expression(X.shape[1])
@@ -132,6 +138,12 @@ class FormulaKernel(Kernel):
             for k, v in params.items()
         )
         return f"{type(self).__name__}({shown})"
+
+
+def _rows(X, name):
+    if sparse.issparse(X):
+        raise TypeError(f"{name} is sparse: pass {name}.toarray()")
+    return np.atleast_2d(np.asarray(X, dtype=np.float64))
 
 
 def dense(expr, X, Z, same=0.0):

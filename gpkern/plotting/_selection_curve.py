@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-from ..estimators._selection_curve import SCORING, selection_curve
+from ..estimators._selection_curve import selection_curve
 
 # Drawn in grey, as what the others are to beat.
 CHANCE = {"color": "0.5", "marker": "s", "linestyle": ":"}
@@ -121,9 +121,7 @@ batch_size, n_batches, n_repeats, scoring, random_state
             scoring=scoring,
             random_state=random_state,
         )
-        name = SCORING if scoring is None else scoring
-        name = name if isinstance(name, str) else "score"
-        return cls(curve.n_rows, curve.scores, name).plot(ax=ax, **kwargs)
+        return cls(*curve[:3]).plot(ax=ax, **kwargs)
 
     @property
     def values_(self):

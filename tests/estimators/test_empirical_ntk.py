@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logit
@@ -227,6 +228,29 @@ def test_pipelines_clones_and_pickles():
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_frames_and_searches():
+    frame = pd.DataFrame(X, columns=list("abc"))
+    mlp = MLPClassifier((6, 5), max_iter=30, random_state=0).fit(frame, CLASSES)
+    K = EmpiricalNTK(mlp).kernel(frame)
+    assert_array_equal(K, EmpiricalNTK(mlp).kernel(X))
+    with pytest.raises(ValueError, match="feature names"):
+        EmpiricalNTK(mlp).kernel(frame[list("cab")])
+    search = GridSearchCV(mlp, {"alpha": [1e-4, 1e-3]}, cv=2).fit(X, CLASSES)
+    found = EmpiricalNTK(search).kernel(X)
+    assert_array_equal(found, EmpiricalNTK(search.best_estimator_).kernel(X))
+    out = EmpiricalNTK(mlp, kind="conjugate").set_output(transform="pandas")
+    assert list(out.fit_transform(frame).columns) == [
+        f"empiricalntk{i}" for i in range(5)
+    ]
+    assert (
+        len(EmpiricalNTK(mlp, kind="projected").fit(X).get_feature_names_out()) == 2048
+    )
+    full = EmpiricalNTK(mlp).operator(X) @ np.ones(75)
+    pseudo = EmpiricalNTK(mlp, kind="pseudo").operator(X) @ np.ones(75)
+    assert_array_equal(full, pseudo)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_bad_input():
     mlp = network()
     for options, error, message in (
@@ -239,6 +263,7 @@ def test_bad_input():
         ({"estimator": Ridge()}, TypeError, "no network whose layers can be read"),
         ({"kind": "ntk"}, ValueError, "'kind' parameter"),
         ({"n_projections": 0}, ValueError, "'n_projections' parameter"),
+        ({"random_state": None}, ValueError, "'random_state' parameter"),
         ({"kind": "full"}, ValueError, "one number is wanted"),
     ):
         with pytest.raises(error, match=message):

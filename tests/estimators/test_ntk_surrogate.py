@@ -1,19 +1,30 @@
 """`NTKSurrogateClassifier`: faithful, and its shares add up."""
 
-import contextlib
 import pickle
+import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from gpkern import EmpiricalNTK, KernelLogisticRegression, NTKSurrogateClassifier
+from gpkern import (
+    BatchSelector,
+    EmpiricalNTK,
+    KernelLogisticRegression,
+    NTKSurrogateClassifier,
+)
 
 DIGITS, LABELS = load_digits(return_X_y=True)
 DIGITS = DIGITS / 16
@@ -103,8 +114,7 @@ class OfItsOwn(NTKSurrogateClassifier):
 
     def fit(self, X, y, sample_weight=None):
         self.estimator = MLPClassifier(8, max_iter=50, random_state=0)
-        with contextlib.suppress(Exception):  # what the surrogate itself will refuse
-            self.estimator.fit(X, y)
+        self.estimator.fit(X, y)
         return super().fit(X, y, sample_weight)
 
 
@@ -118,6 +128,42 @@ class OfItsOwn(NTKSurrogateClassifier):
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_common_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_frames_with_words():
+    """A Pipeline takes what the surrogate could not."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"size": rng.choice(["big", "small"], 80), "x": rng.normal(size=80)}
+    )
+    y = pd.Series(np.where(frame["size"] == "big", frame["x"] > 0, frame["x"] < 0))
+    columns = make_column_transformer(
+        (OneHotEncoder(), ["size"]), remainder="passthrough"
+    )
+    pipe = make_pipeline(columns, MLPClassifier(16, max_iter=400, random_state=0))
+    pipe.fit(frame, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        surrogate = NTKSurrogateClassifier(pipe).fit(frame, y)
+        report = surrogate.faithfulness_report(frame, y)
+        assert report.agreement > 0.9
+        assert surrogate.attribute(frame[:3]).shape == (3, 80)
+        assert surrogate.trak_scores(frame[:3]).shape == (3, 80)
+    with pytest.raises(ValueError, match="feature names"):
+        surrogate.predict(frame[["x", "size"]])
+    features = EmpiricalNTK(pipe, kind="projected", n_projections=20)
+    chosen = BatchSelector(4, features=features).fit(frame).samples_
+    assert list(chosen.columns) == ["size", "x"] and len(chosen) == 4
+
+
+def test_searches_keep_the_network(pair):
+    X, y, surrogate = pair
+    search = GridSearchCV(
+        NTKSurrogateClassifier(surrogate.estimator), {"alpha": [1e-3, 1e-1]}, cv=2
+    )
+    assert search.fit(X, y).best_score_ > 0.95
+    assert search.best_estimator_.estimator is surrogate.estimator
 
 
 def test_weights_are_repetitions(pair):
@@ -146,6 +192,9 @@ def test_bad_input(mlp, pair):
     regressor = MLPRegressor(hidden_layer_sizes=4, max_iter=5).fit(
         DIGITS[:50], LABELS[:50]
     )
+    several = MLPClassifier(4, max_iter=5).fit(
+        DIGITS[:50], np.column_stack([LABELS[:50] < 5, LABELS[:50] % 2])
+    )
     with pytest.raises(NotFittedError):
         NTKSurrogateClassifier(mlp).predict(DIGITS)
     for options, labels, error, message in (
@@ -155,6 +204,7 @@ def test_bad_input(mlp, pair):
         ({}, np.zeros(len(LABELS)), ValueError, "one class"),
         ({"estimator": regressor}, LABELS, TypeError, "Regressor, has no classes"),
         ({"estimator": MLPClassifier()}, LABELS, NotFittedError, "not fitted"),
+        ({"estimator": several}, LABELS < 5, TypeError, "of one label a row"),
     ):
         model = NTKSurrogateClassifier(**{"estimator": mlp} | options)
         with pytest.raises(error, match=message):
@@ -162,6 +212,10 @@ def test_bad_input(mlp, pair):
         assert not hasattr(model, "model_")
     with pytest.raises(ValueError, match="must be of the classes"):
         surrogate.attribute(X, target="two")
+    with pytest.raises(ValueError, match=r"target has shape \(2,\)"):
+        surrogate.attribute(X[:3], target=["zero", "one"])
+    with pytest.raises(TypeError, match=r"sparse, .* X.toarray\(\)"):
+        surrogate.predict(sparse.csr_array(X))
     with pytest.raises(ValueError, match="n_top=0 must be"):
         surrogate.attribute(X, n_top=0)
     with pytest.raises(ValueError, match="does not know"):

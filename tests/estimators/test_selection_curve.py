@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.datasets import load_digits
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
+from sklearn.neural_network import MLPClassifier
 
-from gpkern import BatchSelector, selection_curve
+from gpkern import BatchSelector, EmpiricalNTK, selection_curve
 from gpkern.estimators import _selection_curve as module
 
 RNG = np.random.default_rng(0)
@@ -174,3 +176,14 @@ def test_errors():
         run(y_test=Y_TEST[:5])
     with pytest.raises(ValueError, match="scoring"):
         run(scoring="none")
+
+
+def test_classifiers_and_kernels_of_the_model():
+    X, y = load_digits(n_class=4, return_X_y=True)
+    X, y = X / 16, np.array(["a", "b", "c", "d"])[y]
+    network = MLPClassifier(16, max_iter=60, random_state=0)
+    options = {"X_test": X[400:], "y_test": y[400:], "n_initial": 10, "batch_size": 10}
+    options |= {"n_batches": 2, "n_repeats": 1, "random_state": 0}
+    curve = selection_curve(network, X[:400], y[:400], kernel=EmpiricalNTK, **options)
+    assert curve.score_name == "accuracy"
+    assert all((v > 0).all() and (v <= 1).all() for v in curve.scores.values())

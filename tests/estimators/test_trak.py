@@ -1,6 +1,7 @@
 """`trak_scores` against its formula, with margins' gradients by differences."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
@@ -125,12 +126,22 @@ def test_of_a_surrogate():
     assert_allclose(surrogate.trak_scores(X[:6], target=2), expected)
 
 
+def test_labels_of_all_kinds():
+    mlp, y = network(3)
+    predicted = trak_scores(mlp, X, y, X[:6], mlp.predict(X[:6]))
+    assert_allclose(trak_scores(mlp, X, y, X[:6]), predicted)
+    assert_allclose(trak_scores(mlp, X, pd.Series(y), pd.DataFrame(X[:6])), predicted)
+    ones = trak_scores(mlp, X, y, X[:6], np.ones(6, int))
+    assert_allclose(trak_scores(mlp, X, y, X[:6], 1), ones)
+
+
 def test_bad_input():
     mlp, y = network(3)
     regressor = MLPRegressor(hidden_layer_sizes=4, max_iter=5).fit(X, y)
     for options, error, message in (
         ({"n_projections": 0}, ValueError, "n_projections=0"),
         ({"alpha": -1.0}, ValueError, "alpha=-1.0"),
+        ({"random_state": None}, ValueError, "random_state=None"),
         ({"y_test": np.full(6, 7)}, ValueError, "the label 7"),
         ({"y": y[:5]}, ValueError, "inconsistent numbers"),
         ({"estimator": []}, ValueError, "an empty list"),

@@ -6,6 +6,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy import sparse
 from scipy.special import erf, ndtr
 from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -417,3 +418,21 @@ def test_estimators():
     assert model.score(X, y) > 0.8
     search = GridSearchCV(SVC(kernel=kernel), {"kernel__depth": [1, 2]}, cv=2)
     assert search.fit(X, y > 0.7).best_score_ > 0.7
+
+
+@pytest.mark.parametrize("depth, weight", [(10, 100.0), (4, 1e5)])
+def test_large_variances(depth, weight):
+    """Rounding is then larger than the ones in GELU's formula."""
+    X = np.random.default_rng(0).normal(size=(50, 5))
+    kernel = NTK(depth, "gelu", weight, normalize=True)
+    K = kernel(X)
+    assert np.isfinite(K).all()
+    assert_allclose(K.diagonal(), 1.0, rtol=1e-6)
+    assert_allclose(kernel.diag(X), 1.0)
+
+
+def test_rows_that_do_not_go_together():
+    with pytest.raises(ValueError, match="X has 3 columns and Y has 2"):
+        NTK()(np.ones((2, 3)), np.ones((2, 2)))
+    with pytest.raises(TypeError, match=r"Y is sparse: pass Y.toarray\(\)"):
+        NTK()(np.ones((2, 3)), sparse.csr_array(np.ones((2, 3))))
