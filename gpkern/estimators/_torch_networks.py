@@ -148,9 +148,8 @@ class TorchNetwork:
 
         rows = self._tensor(self._tried(X))
         layers = layers_of(self.module)
-        with torch.enable_grad():
-            with recording(layers) as calls:
-                F = self._first_outputs(rows)
+        with torch.enable_grad(), recording(layers) as calls:
+            F = self._first_outputs(rows)
         self.n_outputs = F.shape[1]
         weights = 1.0 / (1.0 + torch.arange(F.shape[1], device=F.device))
         seeds = weights.to(F.dtype).expand(TRIED, 1, -1)

@@ -531,8 +531,13 @@ def test_bad_input(images, monkeypatch):
         EmpiricalNTK(turned, kind="conjugate").transform(X)
     with pytest.raises(ValueError, match="NaN"):
         EmpiricalNTK(network).kernel(np.full((2, 1, 8, 8), np.nan))
+    some, names = labels < 3, np.array(["zero", "one", "two"])
     with pytest.raises(ValueError, match="estimator has 4 outputs, and y 3 classes"):
-        NTKSurrogateClassifier(network).fit(rows[labels < 3], labels[labels < 3])
+        NTKSurrogateClassifier(network).fit(rows[some], names[labels[some]])
+    with pytest.raises(ValueError, match=r"fitted to \[0, 1, 2, 3\]"):
+        NTKSurrogateClassifier(network).fit(rows[some], labels[some])
+    scores = trak_scores(network, rows[some], labels[some], rows[:3], labels[:3])
+    assert scores.shape == (3, some.sum())
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match=r"pip install gpkern\[torch\]"):
         EmpiricalNTK(network).kernel(rows)
