@@ -42,9 +42,10 @@ print(f"accuracy, surrogate:   {report.accuracy:.1%}")
 # %%
 # Three sevens
 # ------------
-# In the first column what is asked, with its logit; beside it the five training images
-# that add most to that, with their labels. Much the same ones speak for all three:
-# those at the border of the class, which the machine needs most.
+# In the first column what is asked, with the surrogate's logit; beside it the five
+# training images that add most to that, with their labels. They add more than the logit
+# itself, as images of other digits speak against it. Much the same ones speak for all
+# three.
 
 sevens = np.flatnonzero((y_test == 7) & (network.predict(X_test) == 7))[:3]
 AttributionDisplay.from_estimator(surrogate, X_test[sevens], image_shape=(8, 8))
