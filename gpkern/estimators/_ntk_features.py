@@ -307,9 +307,9 @@ class NTKFeatures(_NetworkFeatures):
     -----
     Rows of zeros have features of zeros where there are no biases, as the kernel is 0.
 
-    Of the rows of `fit` only the number of columns counts: rows that come one part after
-    another are transformed part by part. erf levels off on rows that are not scaled, and
-    its features are then rough: `error_estimate` tells.
+    Of the rows of `fit` only the number of columns counts, so that rows may come one
+    part after another. erf levels off on rows that are not scaled, and its features
+    are then rough: `error_estimate` tells.
 
     References
     ----------
