@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import importlib.metadata
 import json
@@ -10,6 +11,7 @@ import platform
 import statistics
 import subprocess
 import time
+import warnings
 from pathlib import Path
 
 RESULTS = Path(os.environ.get("GPKERN_RESULTS", Path(__file__).parent / "results"))
@@ -130,3 +132,30 @@ def table(rows):
 
 def _text(value):
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def run_parts(description, parts, name):
+    """Run a benchmark of several parts, print its rows, and write them.
+
+    Parameters
+    ----------
+    description : str
+        The script's docstring.
+    parts : dict of str to callable
+        Each yields rows. ``--parts`` chooses some, which are not written.
+    name : str
+        Of the JSON.
+    """
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
+    chosen = parser.parse_args().parts
+    rows = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for part in chosen:
+            for found in parts[part]():
+                rows.append(found)
+                print(found, flush=True)
+    table(rows)
+    if chosen == list(parts):
+        save(name, rows)

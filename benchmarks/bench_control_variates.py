@@ -11,8 +11,6 @@ independent.
 
 from __future__ import annotations
 
-import warnings
-
 import _harness
 import numpy as np
 from scipy.optimize import minimize
@@ -212,18 +210,7 @@ def speed():
         }
 
 
-def main():
-    """Run, print, write."""
-    rows = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for part in (of_normal, of_logistic, of_posterior, of_two, speed):
-            for found in part():
-                rows.append(found)
-                print(found, flush=True)
-    _harness.table(rows)
-    _harness.save("control_variates", rows)
-
+PARTS = {f.__name__: f for f in (of_normal, of_logistic, of_posterior, of_two, speed)}
 
 if __name__ == "__main__":
-    main()
+    _harness.run_parts(__doc__, PARTS, "control_variates")

@@ -11,9 +11,6 @@ left out.
 
 from __future__ import annotations
 
-import argparse
-import warnings
-
 import _data
 import _harness
 import numpy as np
@@ -176,22 +173,5 @@ def minimizer():
 PARTS = {"simplex": simplex, "logistic": logistic, "minimizer": minimizer}
 
 
-def main():
-    """Run, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    chosen = parser.parse_args().parts
-    rows = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name in chosen:
-            for found in PARTS[name]():
-                rows.append(found)
-                print(found, flush=True)
-    _harness.table(rows)
-    if chosen == list(PARTS):
-        _harness.save("stein_samplers_cpu", rows)
-
-
 if __name__ == "__main__":
-    main()
+    _harness.run_parts(__doc__, PARTS, "stein_samplers_cpu")

@@ -10,9 +10,7 @@ and of their products times the squares of the rows. MNIST and Fashion-MNIST nee
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import warnings
 
 import _data
 import _harness
@@ -193,22 +191,5 @@ def trak():
 PARTS = {"speed": speed, "widths": widths, "surrogates": surrogates, "trak": trak}
 
 
-def main():
-    """Run, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    chosen = parser.parse_args().parts
-    rows = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name in chosen:
-            for found in PARTS[name]():
-                rows.append(found)
-                print(found, flush=True)
-    _harness.table(rows)
-    if chosen == list(PARTS):
-        _harness.save("tangent_cpu", rows)
-
-
 if __name__ == "__main__":
-    main()
+    _harness.run_parts(__doc__, PARTS, "tangent_cpu")

@@ -31,12 +31,13 @@ Y = np.column_stack([np.sin(X[:, 0]), X[:, 1] ** 2])
 
 
 def network(activation="tanh", outputs=3, hidden=(6, 5)):
-    """A fitted network of 1, 2 or 3 outputs."""
+    """A fitted network of 1, 2, 3 or 10 outputs."""
     options = {"activation": activation, "max_iter": 30, "random_state": 0}
     if outputs == 3:
         return MLPClassifier(hidden, **options).fit(X, CLASSES)
-    if outputs == 2:
-        return MLPRegressor(hidden_layer_sizes=hidden, **options).fit(X, Y)
+    if outputs in (2, 10):
+        targets = np.hstack([Y] * (outputs // 2))
+        return MLPRegressor(hidden_layer_sizes=hidden, **options).fit(X, targets)
     return MLPClassifier(hidden, **options).fit(X, CLASSES > 0)
 
 
@@ -64,7 +65,7 @@ def jacobian(mlp, rows, h=1e-5):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("outputs", [1, 2, 10])
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_kernels_are_products_of_gradients(activation, outputs, asarray, host):
     mlp = network(activation, outputs)
