@@ -87,9 +87,11 @@ class EmpiricalNTK(
 
     Of rows in float32 and a network fitted in float32 the work is in float32.
 
-    Dense layers and convolutions along one or two axes of a module take that time; the
-    gradients by all other parameters, such as those of norms, embeddings and attention,
-    are held for a block of rows at a time. Recurrent layers go row by row.
+    Dense layers and convolutions along one or two axes of a module take that time, and
+    where they are used at many places of a row, or by all other parameters, such as
+    those of norms, embeddings and attention, gradients are held number by number, for a
+    block of rows at a time. Recurrent layers go row by row. A few rows, some of them
+    with noise, tell which is which. One thread at a time works on a module.
 
     References
     ----------
