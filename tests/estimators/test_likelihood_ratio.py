@@ -349,6 +349,7 @@ def test_warnings_are_the_callers():
     assert caught[0].filename == __file__
 
 
+@pytest.mark.slow
 def test_too_small_a_penalty_is_told():
     """Machines that follow single rows have statistics far below 0."""
     test = monitor(penalty=1e-12, n_centers=100, n_toys=20)
