@@ -119,6 +119,11 @@ def to_numpy_or_cupy(array):
         return np.asarray(array)
 
 
+def on_host(array):
+    """A NumPy array of labels or numbers of any library."""
+    return np.asarray(_on_host(to_numpy_or_cupy(array)))
+
+
 def passes_as_is(X):
     """Whether X skips scikit-learn's checks, which would copy it.
 

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._device import is_cupy
 from ..algorithms.dense_network import DenseNetwork
-from ._door import ArrayKind, check_rows, choose_device, to_numpy_or_cupy
+from ._door import ArrayKind, check_rows, choose_device, on_host, to_numpy_or_cupy
 
 UNREADABLE = (
     "estimator={} is no network whose layers can be read: pass a fitted MLPClassifier "
@@ -157,12 +157,6 @@ class KeepsNetwork:
             for name, value in parameters.items()
         }
         return type(self)(**copies)
-
-
-def on_host(array):
-    """A NumPy array of labels or numbers of any library."""
-    array = to_numpy_or_cupy(array)
-    return np.asarray(array.get() if is_cupy(array) else array)
 
 
 def _of_scikit_learn(mlp, before, X, device):

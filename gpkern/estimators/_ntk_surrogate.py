@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from .._device import is_cupy
-from ._door import all_or_nothing, check_weights, is_table
+from ._door import all_or_nothing, check_weights, is_table, on_host
 from ._empirical_ntk import KINDS, EmpiricalNTK
 from ._kernel_logistic import KernelLogisticRegression
 from ._labels import encode
@@ -22,7 +22,6 @@ from ._networks import (
     is_module,
     is_skorch,
     labels_of,
-    on_host,
     unwrapped,
 )
 from ._parameters import AT_LEAST_ONE, RUN

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 
-from .._device import is_cupy
+from .._device import is_cupy, select
 
 # Modules that return what they are given, or zeros for some, in whatever shape.
 SAME_NUMBERS = ("Dropout", "Flatten", "Unflatten", "Identity")
@@ -24,9 +24,7 @@ class TensorKind:
         X = X.detach()
         self.device = X.device
         if X.device.type == "cuda":
-            import cupy
-
-            self.array = cupy.from_dlpack(X.contiguous())
+            self.array = select(str(X.device)).xp.from_dlpack(X.contiguous())
         else:
             self.array = X.cpu().numpy()
 

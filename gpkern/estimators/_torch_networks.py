@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import functools
 import threading
-import warnings
 
 import numpy as np
 
 from .._device import is_cupy
 from ..algorithms.tangent import LayerTangents, PlainTangents, Tangents
+from ._door import on_host
 from ._torch_layers import (
     are_by_rows,
     by_places,
@@ -26,6 +26,7 @@ from ._torch_layers import (
     sizes_of,
     trained,
 )
+from ._torch_slopes import slopes_at_once, slopes_in_turn
 
 # Rows that a module is tried with.
 TRIED = 8
@@ -241,7 +242,7 @@ class TorchNetwork:
     def _agrees(self, part, truth, parameters):
         """Whether gradients have their true lengths, not all of them 0."""
         true = sum(truth[id(p)] for p in parameters)[self.finite]
-        found = np.asarray(_on_host(part.diagonal()), dtype=np.float64)[self.finite]
+        found = np.asarray(on_host(part.diagonal()), dtype=np.float64)[self.finite]
         return bool((abs(found - true) <= SAME * true).all() and true.any())
 
     def _measure(self, rows):
@@ -403,52 +404,3 @@ def _are_probabilities(F):
     """Whether outputs are shares of 1, or their logarithms."""
     shares = F if bool((F >= 0).all()) else F.exp()
     return F.shape[1] > 1 and bool(((shares.sum(dim=1) - 1).abs() < SAME).all())
-
-
-def _on_host(array):
-    return array.get() if is_cupy(array) else array
-
-
-def slopes_at_once(module, parameters, rows, seeds):
-    """Gradients of sums of outputs by some parameters, by ``torch.func``.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-    parameters : dict of {str: torch.nn.Parameter}
-    rows : tensor of shape (n, ...)
-    seeds : tensor of shape (n, q, O)
-
-    Returns
-    -------
-    dict of {str: tensor of shape (n, q, ...)}
-    """
-    from torch.func import functional_call, jacrev, vmap
-
-    def sums(parameters, row, seed):
-        return seed @ flat(functional_call(module, parameters, (row[None],)), 1)[0]
-
-    parameters = {k: p.detach() for k, p in parameters.items()}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "There is a performance drop")
-        return vmap(jacrev(sums), in_dims=(None, 0, 0))(parameters, rows, seeds)
-
-
-def slopes_in_turn(module, parameters, rows, seeds):
-    """The same, one after another: for what ``torch.func`` knows nothing of."""
-    import torch
-
-    found = {k: [] for k in parameters}
-    for row, seed in zip(rows, seeds, strict=True):
-        sums = seed @ flat(module(row[None]), 1)[0]
-        for c, total in enumerate(sums):
-            slopes = torch.autograd.grad(
-                total,
-                list(parameters.values()),
-                retain_graph=c + 1 < len(sums),
-                materialize_grads=True,
-            )
-            for k, slope in zip(found, slopes, strict=True):
-                found[k].append(slope)
-    shape = seeds.shape[:2]
-    return {k: torch.stack(g).unflatten(0, shape) for k, g in found.items()}

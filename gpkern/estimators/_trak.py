@@ -9,7 +9,8 @@ from scipy import linalg, special
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import _num_samples
 
-from ._networks import labels_of, on_host, prepared
+from ._door import on_host
+from ._networks import labels_of, prepared
 from ._tangent_blocks import in_blocks, kernel_matrix, projections
 
 
