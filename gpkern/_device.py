@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,9 @@ class Device:
         Its dense float64 factorisations.
     names : tuple of str
         All GPUs of a shared matrix, the first of which is `name`; else empty.
+    workers : None, str or list of str
+        Of Dask arrays: the device on which each worker computes its blocks; None
+        follows the blocks.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Device:
     Matrix: Any
     linalg: Any
     names: tuple = ()
+    workers: Any = None
 
     def here(self):
         """Context in which arrays are made on this device."""
@@ -81,12 +85,21 @@ class Device:
         return array.get() if hasattr(array, "get") else array
 
     def __reduce__(self):
-        return select, (list(self.names) or self.name,)
+        return _again, (list(self.names) or self.name, self.workers)
+
+
+def _again(name, workers):
+    return replace(select(name), workers=workers)
 
 
 def is_cupy(array):
     """Whether an object is a CuPy array; imports nothing."""
     return type(array).__module__.split(".")[0] == "cupy"
+
+
+def is_dask(array):
+    """Whether an object is a Dask array, DataFrame or Series; imports nothing."""
+    return type(array).__module__.split(".")[0] == "dask" and hasattr(array, "dask")
 
 
 def select(device=None, *arrays):
@@ -96,7 +109,8 @@ def select(device=None, *arrays):
     ----------
     device : {None, "cpu", "cuda", "cuda:N"} or list of "cuda:N"
         None follows the data: CuPy arrays compute on their GPU, all others on the
-        CPU.
+        CPU. With Dask arrays, whose blocks the workers compute there, it is the CPU
+        that is selected, for what is done with their results.
     *arrays : array-like
         The data.
 
@@ -112,7 +126,7 @@ def select(device=None, *arrays):
         When a GPU is asked for and none can be used; the message says what to
         install. Nothing falls back to the CPU in silence.
     """
-    on_gpu = [a for a in arrays if is_cupy(a)]
+    on_gpu, given = [a for a in arrays if is_cupy(a)], device
     if device is None:
         device = f"cuda:{on_gpu[0].device.id}" if on_gpu else "cpu"
     several = isinstance(device, (list, tuple)) and len(device) > 0
@@ -123,6 +137,8 @@ def select(device=None, *arrays):
             f"device={device!r} must be None, 'cpu', 'cuda', 'cuda:N' or a list of "
             "'cuda:N'"
         )
+    if any(map(is_dask, arrays)):
+        return replace(select("cpu"), workers=given)
     if device == "cpu":
         if on_gpu:
             raise ValueError(

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
-from ._device import is_cupy
+from ._device import is_cupy, is_dask
 
 FLOATS = (np.float64, np.float32)
 PRECISIONS = ("high", "highest", "medium")
@@ -57,6 +57,7 @@ def is_sliceable(X):
     return (
         not isinstance(X, np.ndarray)
         and not is_cupy(X)
+        and not is_dask(X)
         and not sparse.issparse(X)
         and not hasattr(X, "iloc")
         and not hasattr(X, "__array_namespace__")
@@ -67,10 +68,15 @@ def is_sliceable(X):
 def check_rows(X, name="X"):
     """A two-dimensional array of finite real numbers, not copied where it can be.
 
-    CSR, CuPy, memory-mapped and other sliceable arrays pass as they are.
+    CSR, CuPy, memory-mapped and other sliceable arrays pass as they are, as do Dask
+    arrays, whose blocks are checked when they are computed.
     """
     if is_cupy(X):
         return _check_cupy(X, name)
+    if is_dask(X):
+        from .dask.arrays import check_blocks
+
+        return check_blocks(X, name)
     if is_sliceable(X):
         if len(X.shape) != 2 or 0 in X.shape:
             raise ValueError(f"{name} must be a non-empty 2-D array, got {X.shape}")

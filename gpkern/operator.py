@@ -221,6 +221,10 @@ def make_operator(
 def _made(kernel, X, Z, device, memory_budget, precision, dtype):
     kernel, program, opaque = _resolved(kernel, X.shape[1])
     budget = _budget(memory_budget, device)
+    if any(map(_device.is_dask, (X, Z))):
+        from .dask.operator import DaskKernelOperator
+
+        return DaskKernelOperator.of(kernel, X, Z, device, budget, precision, dtype)
     X, Z = device.put(X), device.put(Z)
     if dtype is None:
         dtype = working_dtype(X, Z)

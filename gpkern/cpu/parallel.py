@@ -48,6 +48,8 @@ if hasattr(os, "register_at_fork"):
 def n_threads():
     """Threads in use: ``NUMBA_NUM_THREADS`` or the cores this process may use."""
     # joblib reads a container's limits from files, which takes longer than small tasks.
+    if getattr(_inside, "alone", False):
+        return 1
     mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
     cores = _cores(frozenset(mine), os.environ.get("LOKY_MAX_CPU_COUNT"))
     return max(1, min(numba_config.NUMBA_NUM_THREADS, cores))
@@ -101,6 +103,25 @@ def _single_threaded_blas():
                 if state["inherited"] is not None:
                     state["inherited"].restore_original_limits()
                     state["inherited"] = None
+
+
+@contextmanager
+def alone():
+    """A context in which this thread works by itself, as one of several that do.
+
+    Such as a task of a scheduler that has as many of them at a time as there are cores.
+    ``NUMBA_NUM_THREADS``, where it is set, allows more.
+    """
+    if "NUMBA_NUM_THREADS" in os.environ:
+        yield
+        return
+    before = getattr(_inside, "alone", False)
+    _inside.alone = True
+    try:
+        with _single_threaded_blas():
+            yield
+    finally:
+        _inside.alone = before
 
 
 def _pool(workers):

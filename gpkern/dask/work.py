@@ -1,0 +1,213 @@
+"""What runs on a worker: a block of rows against what the worker holds."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import _device
+from .._device import is_cupy
+from .._validation import check_rows
+from ..cpu import parallel
+from ..operator import make_operator
+from .compute import BlockError
+
+# Rows of a block that are prepared at a time, and kernel values that are held, as
+# shares of the memory that a task may use.
+OF_ROWS, OF_WORKER = 1 / 32, 1 / 8
+
+
+@dataclass
+class Held:
+    """One side of a kernel matrix, as every worker holds it, and what it is of.
+
+    Attributes
+    ----------
+    kernel : Kernel, str or callable
+    array : array of shape (m, d), or None
+        On the host; None where blocks come on both sides.
+    side : {"rows", "columns"}
+        Which of the two it is.
+    where : None, str or list of str
+        Device of the workers; None follows the blocks.
+    dtype : dtype
+    budget : int
+        Bytes for tiles and prepared rows.
+    precision : str
+    """
+
+    kernel: Any
+    array: Any
+    side: str
+    where: Any
+    dtype: Any
+    budget: int
+    precision: str
+    made: dict = field(default_factory=dict, repr=False)
+    lock: Any = field(default_factory=threading.Lock, repr=False)
+
+    def __getstate__(self):
+        return self.__dict__ | {"made": {}, "lock": None}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state | {"lock": threading.Lock()})
+
+    def operator(self, rows, columns=None):
+        """K of a block and what is held, or of two blocks; one of them: a sample."""
+        device = _device.select(self.where, rows)
+        rows = device.put(rows)
+        if self.array is None:
+            return self._make(rows, device.put(columns), device)
+        if self.side == "rows":
+            return self._make(device.put(self.array), rows, device)
+        with self.lock:
+            made = self.made.get(device.name)
+            if made is None:
+                made = self._make(rows[:1], device.put(self.array), device)
+                self.made[device.name] = made
+        return made.with_rows(rows)
+
+    def _make(self, rows, columns, device):
+        budget = max(1, min(self.budget, int(OF_WORKER * task_bytes())))
+        return make_operator(
+            self.kernel, rows, columns, device, budget, self.precision, self.dtype
+        )
+
+    def cuts(self, rows):
+        """Slices of a block, little enough to prepare."""
+        row = max(1, rows.shape[1] * np.dtype(self.dtype).itemsize)
+        height = max(256, int(OF_ROWS * min(self.budget, task_bytes()) / row))
+        n = rows.shape[0]
+        return [slice(a, min(a + height, n)) for a in range(0, n, height)]
+
+
+def task_bytes():
+    """Memory that one task of this worker may use; very much, where nothing says."""
+    try:
+        from distributed import get_worker
+
+        worker = get_worker()
+    except (ImportError, ValueError):
+        return 1 << 40
+    limit = getattr(worker.memory_manager, "memory_limit", None) or 1 << 40
+    return limit / max(1, worker.state.nthreads)
+
+
+@contextmanager
+def on_block(place, name="X"):
+    """Around what is done with a block: one thread, and errors that name the block.
+
+    Parameters
+    ----------
+    place : array of shape (1, 3)
+        Of `places`: its number, its first row and the one after its last.
+    name : str
+    """
+    try:
+        with parallel.alone():
+            yield
+    except Exception as error:
+        number, first, last = (int(v) for v in place[0])
+        text = f"block {number} of {name} (rows {first} to {last - 1}): {error}"
+        try:
+            named = type(error)(text)
+        except Exception:  # of a class that takes more than a message
+            named = BlockError(text)
+        raise named from error
+
+
+def product(rows, place, V, held, flip):
+    """``K @ V`` of a block, or ``K.T @ V`` where it is the columns; its rows."""
+    with on_block(place):
+        rows = check_rows(rows)
+        return _stacked(rows, [_side(held, rows[c], flip) @ V for c in held.cuts(rows)])
+
+
+def summed(rows, place, V, held, flip):
+    """The same where V is of the rows of the block, and the products are summed."""
+    with on_block(place):
+        rows = check_rows(rows)
+        cuts = held.cuts(rows)
+        parts = (_side(held, rows[c], flip) @ V[c] for c in cuts)
+        return Sum(_added(parts))
+
+
+def _side(held, rows, flip):
+    """K of some rows, such that its product with a vector is defined."""
+    operator = held.operator(rows)
+    return operator.T if flip else operator
+
+
+def normal(rows, place, targets, weights, V, held):
+    """``K.T @ (weights * (K @ V - targets))`` of a block."""
+    with on_block(place):
+        rows = check_rows(rows)
+        parts = (
+            held.operator(rows[c]).normal_matmat(V, _cut(targets, c), _cut(weights, c))
+            for c in held.cuts(rows)
+        )
+        return Sum(_added(part[0] for part in parts))
+
+
+def _cut(array, rows):
+    return None if array is None else array[rows]
+
+
+def _added(parts):
+    """Sum of arrays, in float64, on the host."""
+    total = 0.0
+    for part in parts:
+        total = total + on_host(part).astype(np.float64)
+    return total
+
+
+def _stacked(rows, parts):
+    """Parts of a result, put together, in the type of array that the rows have."""
+    if is_cupy(rows):
+        import cupy
+
+        return cupy.concatenate(parts)
+    return np.concatenate([on_host(part) for part in parts])
+
+
+def on_host(array):
+    """A NumPy array of one of either device."""
+    return array.get() if is_cupy(array) else np.asarray(array)
+
+
+class Sum:
+    """What blocks are reduced to: a number or array, or a tuple of these."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __add__(self, other):
+        if isinstance(self.value, tuple):
+            pairs = zip(self.value, other.value, strict=True)
+            return Sum(tuple(a + b for a, b in pairs))
+        return Sum(self.value + other.value)
+
+
+def pair(out, place, into, other, V, held, flip, is_sample):
+    """``K @ V`` of two blocks, shape (b, 1, c), float64."""
+    with on_block(place), on_block(other):
+        out, into = check_rows(out), check_rows(into)
+        if is_sample and place[0, 0] == other[0, 0]:
+            return _float64(held.operator(out) @ V)
+        if flip:
+            return _float64(held.operator(into, out).T @ V)
+        return _float64(held.operator(out, into) @ V)
+
+
+def _float64(product):
+    return on_host(product).astype(np.float64)[:, None, :]
+
+
+def diagonal(rows, place, held):
+    """Entries (i, i) of a sample's matrix."""
+    with on_block(place):
+        return on_host(held.operator(check_rows(rows)).diagonal())
