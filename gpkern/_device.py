@@ -80,8 +80,17 @@ class Device:
 
         return runtime.free_bytes() // 3
 
+    def whole(self, array):
+        """A result as an array of this device: that of Dask arrays is computed."""
+        if not is_dask(array):
+            return array
+        from .dask.compute import gather
+
+        return gather(array)
+
     def get(self, array):
         """The array on the host."""
+        array = self.whole(array)
         return array.get() if hasattr(array, "get") else array
 
     def __reduce__(self):

@@ -66,6 +66,10 @@ class Views:
         kernel, program, opaque = _resolved(kernel, matrix.X.shape[1])
         return _wrap(matrix.with_formula(program, opaque), kernel, self.device)
 
+    def in_float32(self, X):
+        """Operator of the same sample X, worked on in float32."""
+        return make_operator(self.kernel, X, None, self.device, dtype=np.float32)
+
     def without_diagonal(self):
         """Operator of K(X, X) with zeros on its diagonal.
 

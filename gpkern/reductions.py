@@ -31,6 +31,15 @@ def on_device(method):
     return run
 
 
+def added(total, part):
+    """Sum of arrays, or of tuples of arrays; the total may be None."""
+    if total is None:
+        return part
+    if isinstance(part, tuple):
+        return tuple(a + b for a, b in zip(total, part, strict=True))
+    return total + part
+
+
 class Reductions:
     """What every kernel operator offers beyond a linear operator.
 
@@ -401,6 +410,27 @@ class Reductions:
         """Iterate over ``(slice of rows, dense block)`` within the memory budget."""
         for cut in self._cuts():
             yield cut, self.matrix_.tile(cut.start, cut.stop, 0, self.shape[1])
+
+    def sum_over_rows(self, function, *arrays):
+        """Sum of ``function(device, K of some rows, *parts)`` over all rows.
+
+        Parameters
+        ----------
+        function : callable
+            Given a `Device`, rows of K, dense, and the same rows of each of the arrays,
+            it returns an array or a tuple of these. With Dask arrays it is sent to the
+            workers.
+        *arrays : array of shape (n_rows, ...), or None
+
+        Returns
+        -------
+        array, or tuple of arrays
+        """
+        total = None
+        for cut, block in self.blocks():
+            parts = (None if a is None else a[cut] for a in arrays)
+            total = added(total, function(self.device, block, *parts))
+        return total
 
     def _cuts(self):
         """Slices of rows whose blocks fit the memory budget."""

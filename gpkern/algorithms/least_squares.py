@@ -250,7 +250,8 @@ def solve_pcg(
     n_iter : int
     residual : float
     """
-    xp = operator.device.xp
+    device = operator.device
+    xp = device.xp
     B = xp.asarray(Y, dtype=np.float64)
     root = None
     if sample_weight is not None:
@@ -261,7 +262,7 @@ def solve_pcg(
     def products(K):
         def apply(P):
             scaled = P if root is None else root * P
-            product = (K @ scaled.astype(K.dtype)).astype(np.float64)
+            product = device.whole(K @ scaled.astype(K.dtype)).astype(np.float64)
             return (product if root is None else root * product) + penalty * P
 
         return apply
@@ -271,8 +272,7 @@ def solve_pcg(
     solve = conjugate_gradients
     if operator.dtype == np.float64:
         # Products in float32 take less than half of the time.
-        device = operator.device
-        half = make_operator(operator.kernel, X, None, device, dtype=np.float32)
+        half = operator.in_float32(X)
         # Of a singular matrix later iterations wander off.
         patience = LONG_PATIENCE if float(penalty.min()) > 0 else PATIENCE
         solve = partial(mixed_gradients, rough=products(half), patience=patience)
@@ -299,7 +299,7 @@ def solve_features(operator, Z, Y, alpha, sample_weight):
     Parameters
     ----------
     operator : KernelOperator
-        Rows against centres, in float64.
+        Rows against centres, in float64; a Dask array's too.
     Z, Y, alpha, sample_weight
         As in `solve_falkon`.
 
@@ -309,17 +309,20 @@ def solve_features(operator, Z, Y, alpha, sample_weight):
         In the dtype of Y.
     """
     device = operator.device
-    xp, linalg, p = device.xp, device.linalg, operator.shape[1]
+    xp, linalg = device.xp, device.linalg
     M = make_operator(operator.kernel, Z, None, device, dtype=np.float64).to_dense()
     R = regularised_cholesky(M, linalg, xp, COEF_JITTER[Y.dtype.name])
-    A, B = xp.zeros((p, p)), xp.zeros((p, Y.shape[1]))
-    for cut, block in operator.blocks():
-        features = linalg.solve_upper(R, block.T, transposed=True)
-        left = features if sample_weight is None else features * sample_weight[cut]
-        A += left @ features.T
-        B += left @ Y[cut]
+    A, B = operator.sum_over_rows(partial(_normal_equations, R), Y, sample_weight)
     w = solve_direct(A, B, alpha, None, device)
     return linalg.solve_upper(R, w).astype(Y.dtype)
+
+
+def _normal_equations(R, device, K, Y, weights):
+    """What some rows add to the two sides of the equations of their features."""
+    R = device.xp.asarray(device.put(R))
+    features = device.linalg.solve_upper(R, K.T, transposed=True)
+    left = features if weights is None else features * weights
+    return left @ features.T, left @ Y
 
 
 def solve_falkon(operator, Z, Y, alpha, sample_weight, tol, max_iter):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._device import is_cupy
+from .._device import is_cupy, is_dask
 from .._validation import is_sliceable, working_dtype
 
 # Squared residuals of an epoch this many times those of the start are divergence,
@@ -223,12 +223,19 @@ def _sum_of_squares(a):
     return (a.astype(np.float64) ** 2).sum()
 
 
+def taken(array, rows):
+    """Some sorted rows of a Dask array, on the host."""
+    from ..dask.arrays import take
+
+    return take(array, rows)
+
+
 class RowSource:
     """Training rows and targets, on the device when they are wanted.
 
     Parameters
     ----------
-    X : array, CSR matrix or sliceable array of shape (N, d)
+    X : array, CSR matrix, sliceable or Dask array of shape (N, d)
     y : array of shape (n, c)
         Targets of the rows in `subset`, on the device.
     device : Device
@@ -253,7 +260,13 @@ class RowSource:
     def take(self, rows):
         """X, y and the row numbers, all on the device."""
         place = self.device.xp.asarray(rows)
-        return self.rows(rows), self.y[place], place
+        return self.rows(rows), self.targets(rows), place
+
+    def targets(self, rows):
+        """y of some sorted rows, on the device."""
+        if is_dask(self.y):
+            return taken(self.y, rows)
+        return self.y[self.device.xp.asarray(rows)]
 
     def rows(self, rows):
         """X of some sorted rows, on the device."""
@@ -263,6 +276,8 @@ class RowSource:
             return self.device.put(self._read_runs(rows))
         if is_cupy(self.X):
             return self.X[self.device.xp.asarray(rows)]
+        if is_dask(self.X):
+            return taken(self.X, rows).astype(self.dtype, copy=False)
         part = self.X[rows]
         if part.dtype.kind != "f":  # integers on a disk
             part = part.astype(self.dtype)

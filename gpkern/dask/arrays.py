@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import dask.array as da
 import numpy as np
 
+from .._validation import check_rows
 from .compute import gather
+from .work import on_host
 
 
 def from_frame(X):
@@ -117,18 +121,31 @@ def take(X, rows):
     rows : ndarray of int
         Sorted.
     """
-    return np.asarray(on_host(gather(X[rows], X)))
+    out = on_host(gather(X[rows], X))
+    if out.dtype.kind == "f" and not np.isfinite(out).all():
+        bad = rows[int(np.argmin(np.isfinite(out.reshape(len(out), -1)).all(axis=1)))]
+        ends = np.cumsum(X.chunks[0])
+        number = int(np.searchsorted(ends, bad, side="right"))
+        raise ValueError(
+            f"block {number} (rows {ends[number] - X.chunks[0][number]} to "
+            f"{ends[number] - 1}): the input contains NaN or infinity, in row {bad}"
+        )
+    return out
 
 
-def on_host(array):
-    """A block as a NumPy array."""
-    return array.get() if hasattr(array, "get") else array
+def collect(X, remedy):
+    """All rows, as a NumPy array.
 
-
-def starts(X):
-    """First row of each block, as a Dask array with a block for each.
-
-    As one more argument of a task it says which block the task is given.
+    Raises
+    ------
+    MemoryError
+        Where they would take more than half of this machine's memory.
     """
-    first = np.concatenate([[0], np.cumsum(X.chunks[0])[:-1]]).astype(np.int64)
-    return da.from_array(first, chunks=1)
+    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    if X.nbytes > room:
+        raise MemoryError(
+            f"the rows take {X.nbytes / 2**30:.1f} GiB, more than half of the memory "
+            f"here: {remedy}"
+        )
+    rows = check_rows(on_host(gather(X, X)))
+    return np.ascontiguousarray(rows)

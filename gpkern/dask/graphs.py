@@ -106,7 +106,7 @@ def total_over_blocks(function, X, *arrays, **held):
 
 def _pairs(X, arrays):
     """Arguments of `da.blockwise`: arrays, and what their axes are called."""
-    out = [X, "ix", places(X), "ip"]
+    out = [X, "ix"[: X.ndim], places(X), "ip"]
     for k, array in enumerate(arrays):
         if array is None:
             out += [None, None]

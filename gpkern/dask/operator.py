@@ -170,6 +170,29 @@ class DaskKernelOperator(KernelOperator):
         U = _weighted_residual(self @ V, targets, weights)
         return self.T @ U.reshape(n, c), U
 
+    def in_float32(self, X):
+        """The same operator, worked on in float32."""
+        return DaskKernelOperator.of(
+            self.kernel,
+            self.X,
+            self.Z,
+            self.device,
+            *self.options[1:],
+            np.dtype(np.float32),
+            self.flipped,
+        )
+
+    def sum_over_rows(self, function, *arrays):
+        """Sum of ``function(device, K of some rows, *parts)`` over all rows."""
+        arrays = (None if a is None else aligned(a, self.X, "rows") for a in arrays)
+        return total_over_blocks(
+            work.summed_rows,
+            self.X,
+            *arrays,
+            apply=literal(function),
+            held=self._held,
+        )
+
     def diagonal(self):
         """Entries (i, i) of one sample's matrix, lazy; of others an error."""
         if self.Z is not None:

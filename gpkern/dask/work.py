@@ -14,6 +14,7 @@ from .._device import is_cupy
 from .._validation import check_rows
 from ..cpu import parallel
 from ..operator import make_operator
+from ..reductions import added
 from .compute import BlockError
 
 # Rows of a block that are prepared at a time, and kernel values that are held, as
@@ -157,6 +158,20 @@ def _cut(array, rows):
     return None if array is None else array[rows]
 
 
+def summed_rows(rows, place, *arrays, apply, held):
+    """Sum of ``apply(device, K of some rows, *parts)`` over a block."""
+    with on_block(place):
+        rows, total = check_rows(rows), None
+        for c in held.cuts(rows):
+            parts = (_cut(a, c) for a in arrays)
+            total = added(
+                total, held.operator(rows[c]).sum_over_rows(apply, *parts)
+            )
+        if isinstance(total, tuple):
+            return Sum(tuple(on_host(part) for part in total))
+        return Sum(on_host(total))
+
+
 def _added(parts):
     """Sum of arrays, in float64, on the host."""
     total = 0.0
@@ -186,10 +201,7 @@ class Sum:
         self.value = value
 
     def __add__(self, other):
-        if isinstance(self.value, tuple):
-            pairs = zip(self.value, other.value, strict=True)
-            return Sum(tuple(a + b for a, b in pairs))
-        return Sum(self.value + other.value)
+        return Sum(added(self.value, other.value))
 
 
 def pair(out, place, into, other, V, held, flip, is_sample):

@@ -11,7 +11,12 @@ from scipy import sparse
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import assert_all_finite, check_consistent_length
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import (
+    _num_samples,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 
 try:
     from sklearn.utils._array_api import check_same_namespace
@@ -22,7 +27,7 @@ except ImportError:  # before scikit-learn 1.9
 
 
 from .. import _device
-from .._device import is_cupy
+from .._device import is_cupy, is_dask
 from .._validation import FLOATS, check_rows, is_on_disk, is_sliceable
 
 
@@ -43,6 +48,25 @@ def all_or_nothing(method):
     return wrapped
 
 
+def by_blocks(method):
+    """A method with a result for each row of X that also takes Dask arrays.
+
+    It returns one then, lazily: each block is a call of the method where the block is.
+    """
+
+    @functools.wraps(method)
+    def wrapped(self, X, **options):
+        if not is_dask(X):
+            return method(self, X, **options)
+        from ..dask.rows import by_rows
+
+        check_is_fitted(self)
+        X = check_predict_X(self, X)
+        return by_rows(self, method.__name__, X, options)
+
+    return wrapped
+
+
 class ArrayKind:
     """The user's array type, to give results back in.
 
@@ -56,6 +80,7 @@ class ArrayKind:
         self.is_cupy = is_cupy(array)
         self.xp = None
         foreign = is_array_api_obj(array) and not isinstance(array, np.ndarray)
+        foreign = foreign and not is_dask(array)  # whose results are Dask's or NumPy's
         if foreign and not self.is_cupy and not sparse.issparse(array):
             self.xp = array_namespace(array)
             self.device = getattr(array, "device", None)
@@ -91,10 +116,10 @@ class ScoreMixin:
         score : float
             At most 1.
         """
-        if not any(map(is_cupy, (X, y, sample_weight))):
+        if not any(is_cupy(a) or is_dask(a) for a in (X, y, sample_weight)):
             return super().score(X, y, sample_weight)
         metric = accuracy_score if is_classifier(self) else r2_score
-        truth, guess, weight = map(_on_host, (y, self.predict(X), sample_weight))
+        truth, guess, weight = map(on_host, (y, self.predict(X), sample_weight))
         return float(metric(truth, guess, sample_weight=weight))
 
 
@@ -106,6 +131,8 @@ def to_numpy_or_cupy(array):
     """Foreign arrays (torch, array-api-strict) as NumPy; the others unchanged."""
     if array is None or isinstance(array, np.ndarray) or is_cupy(array):
         return array
+    if is_dask(array):
+        return np.asarray(array)
     if sparse.issparse(array) or not is_array_api_obj(array):
         return array
     if getattr(getattr(array, "device", None), "type", "cpu") == "cuda":
@@ -120,25 +147,28 @@ def to_numpy_or_cupy(array):
 
 
 def on_host(array):
-    """A NumPy array of labels or numbers of any library."""
+    """A NumPy array of labels or numbers of any library; None stays None."""
+    if array is None:
+        return None
     return np.asarray(_on_host(to_numpy_or_cupy(array)))
 
 
 def passes_as_is(X):
     """Whether X skips scikit-learn's checks, which would copy it.
 
-    On a GPU, read in slices, or integers on a disk.
+    On a GPU, read in slices, in Dask's blocks, or integers on a disk.
     """
     integers = isinstance(X, np.ndarray) and X.dtype.kind in "iub"
-    return is_cupy(X) or is_sliceable(X) or (integers and is_on_disk(X))
+    as_is = is_cupy(X) or is_dask(X) or is_sliceable(X)
+    return as_is or (integers and is_on_disk(X))
 
 
 def check_fit_X(estimator, X, sparse_ok=True, **options):
     """Rows to fit on; sets ``n_features_in_`` and ``feature_names_in_``."""
-    X = to_numpy_or_cupy(X)
+    X = X if is_dask(X) else to_numpy_or_cupy(X)
     if passes_as_is(X):
-        X = check_rows(X)
-        validate_data(estimator, X, skip_check_array=True)
+        given, X = X, check_rows(X)
+        validate_data(estimator, _named(given, X), skip_check_array=True)
         return X
     return validate_data(
         estimator,
@@ -151,10 +181,10 @@ def check_fit_X(estimator, X, sparse_ok=True, **options):
 
 def check_predict_X(estimator, X, sparse_ok=True, **options):
     """Rows to predict at, with the columns of the fit."""
-    X = to_numpy_or_cupy(X)
+    X = X if is_dask(X) else to_numpy_or_cupy(X)
     if passes_as_is(X):
-        X = check_rows(X)
-        validate_data(estimator, X, skip_check_array=True, reset=False)
+        given, X = X, check_rows(X)
+        validate_data(estimator, _named(given, X), skip_check_array=True, reset=False)
         return X
     return validate_data(
         estimator,
@@ -164,6 +194,11 @@ def check_predict_X(estimator, X, sparse_ok=True, **options):
         reset=False,
         **options,
     )
+
+
+def _named(given, X):
+    """What has the names of the columns: of a Dask DataFrame its empty frame."""
+    return given._meta if is_dask(given) and hasattr(given, "columns") else X
 
 
 def is_table(X):
@@ -183,14 +218,18 @@ def is_of_numbers(X):
     return not (texts or (kind == "O" and first.ndim == 1))
 
 
-def check_targets(y, n, estimator):
-    """Regression targets as float of shape (n,) or (n, c)."""
+def check_targets(y, X, estimator):
+    """Regression targets of the rows of X as float of shape (n,) or (n, c)."""
     if y is None:
         raise ValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y "
             "is None."
         )
-    y = to_numpy_or_cupy(y)
+    if is_dask(X):
+        from ..dask import targets
+
+        return targets.check_targets(y, X)
+    n, y = _num_samples(X), to_numpy_or_cupy(y)
     if sparse.issparse(y):
         raise TypeError("y is sparse; a dense array is needed: use y.toarray()")
     if not is_cupy(y):
@@ -215,8 +254,8 @@ def check_targets(y, n, estimator):
     return y
 
 
-def check_labels(y, n, estimator):
-    """Class labels as a one-dimensional NumPy array."""
+def check_labels(y, X, estimator):
+    """Class labels of the rows of X as a one-dimensional NumPy array."""
     if y is None:
         raise ValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y "
@@ -226,17 +265,22 @@ def check_labels(y, n, estimator):
     y = column_or_1d(_on_host(y), warn=True)
     if y.dtype.kind == "f":
         assert_all_finite(y, input_name="y")
-    check_consistent_length(np.empty(n), y)
+    check_consistent_length(X, y)
     return y
 
 
-def check_weights(sample_weight, n, dtype, some=True):
-    """Sample weights as an array of shape (n,), or None where there are none.
+def check_weights(sample_weight, X, dtype, some=True):
+    """Weights of the rows of X as an array of shape (n,), or None without any.
 
     With `some` one of them must be above 0.
     """
     if sample_weight is None:
         return None
+    if is_dask(X):
+        from ..dask import targets
+
+        return targets.check_weights(sample_weight, X, dtype)
+    n = _num_samples(X)
     w = np.asarray(_on_host(to_numpy_or_cupy(sample_weight)))
     if w.dtype.kind == "O":  # such as pandas' nullable numbers
         w = w.astype(np.float64)

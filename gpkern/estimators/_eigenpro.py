@@ -10,6 +10,7 @@ from ._door import (
     ArrayKind,
     ScoreMixin,
     all_or_nothing,
+    by_blocks,
     check_fit_X,
     check_predict_X,
     check_targets,
@@ -172,7 +173,7 @@ default=None
         """
         kind = ArrayKind(X)
         X = check_fit_X(self, X)
-        y = check_targets(y, X.shape[0], self)
+        y = check_targets(y, X, self)
         self._flat = y.ndim == 1
         Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
         self._fit_rows(X, Y, kind)
@@ -203,13 +204,14 @@ default=None
         kind = ArrayKind(X)
         first = not hasattr(self, "dual_coef_")
         X = check_fit_X(self, X) if first else check_predict_X(self, X)
-        y = check_targets(y, X.shape[0], self)
+        y = check_targets(y, X, self)
         if first:
             self._flat = y.ndim == 1
         Y = y.reshape(len(y), -1).astype(np.float64, copy=False)
         self._partial_fit_rows(X, Y, kind)
         return self
 
+    @by_blocks
     def predict(self, X):
         """Predict the targets.
 

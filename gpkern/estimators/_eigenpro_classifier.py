@@ -12,6 +12,7 @@ from ._door import (
     ArrayKind,
     ScoreMixin,
     all_or_nothing,
+    by_blocks,
     check_fit_X,
     check_labels,
     check_predict_X,
@@ -124,7 +125,7 @@ default=None
         """
         kind = ArrayKind(X)
         X = check_fit_X(self, X)
-        classes, codes = encode(y, X.shape[0], self)
+        classes, codes = encode(y, X, self)
         old = getattr(self, "classes_", classes)
         if self.warm_start and not np.array_equal(old, classes):
             raise ValueError(
@@ -170,7 +171,7 @@ default=None
         if len(known) < 2:
             raise ValueError(f"classes={classes!r} must hold at least 2 classes")
         X = check_fit_X(self, X) if first else check_predict_X(self, X)
-        y = check_labels(y, X.shape[0], self)
+        y = check_labels(y, X, self)
         unseen = np.setdiff1d(y, known)
         if len(unseen):
             raise ValueError(
@@ -184,6 +185,7 @@ default=None
         )
         return self
 
+    @by_blocks
     def decision_function(self, X):
         """Score of each class.
 
@@ -201,6 +203,7 @@ default=None
         values, kind, _ = self._values(X, "decision_function")
         return kind.out(values[:, 0] if len(self.classes_) == 2 else values)
 
+    @by_blocks
     def predict(self, X):
         """Predict the labels.
 
@@ -217,6 +220,7 @@ default=None
         values, kind, device = self._values(X, "predict")
         return labels_out(self.classes_, winners(values), kind, device)
 
+    @by_blocks
     def predict_proba(self, X):
         """Probability of each class.
 

@@ -128,7 +128,7 @@ def _read_set(estimator, X, y, scores, target, check):
     chains = getattr(X, "ndim", 0) != 2 and y.ndim > 1
     if chains and len(y) != n == y.shape[0] * y.shape[1]:
         y = y.reshape(n, *y.shape[2:])
-    y = check_targets(y, n, estimator)
+    y = check_targets(y, points, estimator)
     first, _ = distinct_rows(points, namespace(points))
     if len(first) < LEAST:
         raise ValueError(

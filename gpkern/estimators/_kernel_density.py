@@ -197,7 +197,7 @@ or str, default=1.0
         X = in_memory(check_fit_X(self, X, sparse_ok=False))
         self._check_metric(X)
         device = choose_device(self.device, X)
-        weights = check_weights(sample_weight, X.shape[0], np.float64)
+        weights = check_weights(sample_weight, X, np.float64)
         weights = np.ones(X.shape[0]) if weights is None else weights
         xp, X = device.xp, self._floats(device.put(X))
         weights = weights / weights.max()  # a sum of large ones overflows

@@ -20,6 +20,7 @@ from ._door import (
     ArrayKind,
     ScoreMixin,
     all_or_nothing,
+    by_blocks,
     check_fit_X,
     check_weights,
     choose_device,
@@ -219,7 +220,7 @@ class KernelLogisticRegression(
         """
         kind = ArrayKind(X)
         X = check_fit_X(self, X)
-        classes, codes = encode(y, X.shape[0], self)
+        classes, codes = encode(y, X, self)
         device = choose_device(self.device, X)
         weights = self._weights(sample_weight, classes[codes], working_dtype(X))
         columns = len(classes) if len(classes) > 2 else 1
@@ -234,6 +235,7 @@ class KernelLogisticRegression(
         self.dual_coef_ = kind.out(coef[:, 0] if columns == 1 else coef)
         return self
 
+    @by_blocks
     def predict_proba(self, X):
         """Probabilities of the classes.
 
@@ -250,6 +252,7 @@ class KernelLogisticRegression(
         log_P, kind, device = self._log_probabilities(X, "predict_proba")
         return kind.out(device.xp.exp(log_P))
 
+    @by_blocks
     def predict_log_proba(self, X):
         """Logarithms of `predict_proba`, without underflow.
 
@@ -269,12 +272,12 @@ class KernelLogisticRegression(
 
     def _weights(self, sample_weight, y, dtype):
         """Weights of the rows, those of the classes included; or None."""
-        weights = check_weights(sample_weight, len(y), dtype)
+        weights = check_weights(sample_weight, y, dtype)
         if self.class_weight is None:
             return weights
         of_classes = compute_sample_weight(self.class_weight, y)
         return check_weights(
-            of_classes if weights is None else weights * of_classes, len(y), dtype
+            of_classes if weights is None else weights * of_classes, y, dtype
         )
 
     def _options(self):

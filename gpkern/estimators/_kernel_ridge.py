@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin, _fit_context
 
-from ._door import ArrayKind, ScoreMixin, all_or_nothing, check_fit_X, check_targets
+from ._door import (
+    ArrayKind,
+    ScoreMixin,
+    all_or_nothing,
+    by_blocks,
+    check_fit_X,
+    check_targets,
+)
 from ._kernel_ridge_base import _Ridge
 from ._labels import encode
 from ._linear_prediction import ClassValues
@@ -141,11 +148,12 @@ class KernelRidge(ScoreMixin, MultiOutputMixin, RegressorMixin, _Ridge):
         """
         kind = ArrayKind(X)
         X = check_fit_X(self, X)
-        y = check_targets(y, X.shape[0], self)
+        y = check_targets(y, X, self)
         coef = self._fit_targets(X, y.reshape(len(y), -1), sample_weight, kind)
         self.dual_coef_ = kind.out(coef[:, 0] if y.ndim == 1 else coef)
         return self
 
+    @by_blocks
     def predict(self, X):
         """Predict the targets.
 
@@ -258,7 +266,7 @@ class KernelRidgeClassifier(ClassValues, ScoreMixin, ClassifierMixin, _Ridge):
         """
         kind = ArrayKind(X)
         X = check_fit_X(self, X)
-        classes, codes = encode(y, X.shape[0], self)
+        classes, codes = encode(y, X, self)
         columns = np.arange(len(classes)) if len(classes) > 2 else np.array([1])
         Y = np.where(codes[:, None] == columns, 1.0, -1.0)
         coef = self._fit_targets(X, Y, sample_weight, kind)

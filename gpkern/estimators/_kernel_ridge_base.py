@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._device import is_dask
 from .._validation import working_dtype
 from ..algorithms import least_squares
 from ..algorithms.training import RowSource
@@ -85,7 +86,7 @@ class _Ridge(CenterValues, BaseEstimator):
         device = choose_device(self.device, X)
         dtype = working_dtype(X)
         alpha = self._alphas(Y.shape[1])
-        weights = device.put(check_weights(sample_weight, X.shape[0], dtype))
+        weights = device.put(check_weights(sample_weight, X, dtype))
         Y = device.put(Y.astype(dtype, copy=False))
         if self.kernel == "precomputed":
             coef = self._solve_precomputed(X, Y, alpha, weights, device)
@@ -139,6 +140,8 @@ class _Ridge(CenterValues, BaseEstimator):
         centers = choose_centers(self, kernel, data, device, random_state, weights)
         X = data.X
         has_centers = centers is not None
+        if not has_centers and is_dask(X):
+            X = self._gathered(X)
         self.solver_ = self._choose_solver(X.shape[0], has_centers)
         # float32 data is solved to what float32 products can resolve.
         tol = self.tol or (1e-5 if Y.dtype == np.float32 else 1e-9)
@@ -153,12 +156,13 @@ class _Ridge(CenterValues, BaseEstimator):
             operator = make_operator(kernel, X, centers, device, dtype=np.float64)
             coef = least_squares.solve_features(operator, centers, Y, alpha, weights)
         elif self.solver_ == "pcg":
-            operator = make_operator(kernel, X, None, device)
+            operator = make_operator(kernel, data.X, None, device)
             coef, self.n_iter_, _ = least_squares.solve_pcg(
                 operator, X, Y, alpha, weights, tol, self.max_iter, random_state
             )
         else:
             operator = make_operator(kernel, X, None, device, dtype=np.float64)
+            Y, weights = device.whole(Y), device.whole(weights)
             wide, largest = Y.astype(np.float64), float(abs(operator.diagonal()).max())
             K = operator.to_dense()
             coef = least_squares.solve_direct(K, wide, alpha, weights, device)
@@ -166,6 +170,12 @@ class _Ridge(CenterValues, BaseEstimator):
                 coef = coef.astype(np.float32)
         self.kernel_ = kernel
         return coef, (centers if has_centers else X)
+
+    def _gathered(self, X):
+        """All rows of a Dask array, as they are to be centers."""
+        from ..dask.arrays import collect
+
+        return collect(X, "n_centers=None makes every row a center: set n_centers")
 
     def _choose_solver(self, n, has_centers):
         """What ``solver="auto"`` stands for."""

@@ -256,7 +256,7 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         X = in_memory(check_fit_X(self, X, sparse_ok=False))
         device = choose_device(self.device, X)
         random_state = check_random_state(self.random_state)
-        weights = check_weights(sample_weight, X.shape[0], np.float64)
+        weights = check_weights(sample_weight, X, np.float64)
         kept = np.ones(X.shape[0], bool) if weights is None else weights > 0
         rows, X = np.flatnonzero(kept), self._with_targets(X, y, device)
         if weights is not None:
@@ -270,7 +270,7 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         if self.stratify is None:
             chosen, path = way.choose(operator, size, share, random_state)
         else:
-            classes = check_labels(y, len(kept), self)[kept]
+            classes = check_labels(y, kept, self)[kept]
             check_classification_targets(classes)
             chosen, path = way.choose_of_each(
                 operator, size, share, classes, random_state

@@ -5,18 +5,23 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 
+from .._device import is_dask
 from ._door import check_labels
 
 
-def encode(y, n, estimator):
-    """Classes and the class number of each label, of a y that has been given to fit.
+def encode(y, X, estimator):
+    """Classes and the class number of the label of each row of X, given to fit.
 
     Raises
     ------
     ValueError
         When there are fewer than two classes.
     """
-    y = check_labels(y, n, estimator)
+    if is_dask(X) and y is not None:
+        from ..dask import targets
+
+        return targets.encode(y, X, type(estimator).__name__)
+    y = check_labels(y, X, estimator)
     check_classification_targets(y)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) < 2:

@@ -18,6 +18,7 @@ from ..kernels.resolve import resolve_kernel
 from ..operator import make_operator
 from ._door import (
     ArrayKind,
+    by_blocks,
     check_predict_X,
     check_same_namespace,
     choose_device,
@@ -99,6 +100,7 @@ class CenterValues:
 class ClassValues:
     """Scores and labels of a classifier with the values of a `CenterValues`."""
 
+    @by_blocks
     def decision_function(self, X):
         """Score of each class.
 
@@ -117,6 +119,7 @@ class ClassValues:
         values, kind, _ = self._values(X, "decision_function")
         return kind.out(values if self.dual_coef_.ndim == 2 else values[:, 0])
 
+    @by_blocks
     def predict(self, X):
         """Predict the labels.
 

@@ -213,7 +213,7 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         self._validate_params()
         kind = ArrayKind(X)
         X = in_memory(check_fit_X(self, X, sparse_ok=False))
-        check_weights(sample_weight, X.shape[0], np.float64)
+        check_weights(sample_weight, X, np.float64)
         self.kde_ = self._density(X, sample_weight)
         device = choose_device(self.device, X)
         field, whitening, log_unit = field_of(self.kde_, device)
@@ -321,7 +321,7 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
     def _weights_of(self, count):
         """Share of the sample in each of so many basins."""
         labels = np.asarray(_on_host(self.labels_))
-        weights = check_weights(self._row_weights, len(labels), np.float64)
+        weights = check_weights(self._row_weights, labels, np.float64)
         weights = np.ones(len(labels)) if weights is None else weights / weights.max()
         found = labels >= 0
         shares = np.bincount(labels[found], weights[found], minlength=count)

@@ -187,7 +187,7 @@ class NTKSurrogateClassifier(KeepsNetwork, ClassifierMixin, BaseEstimator):
         self
         """
         _check_columns(self, X, reset=True)
-        classes, codes = encode(y, _num_samples(X), self)
+        classes, codes = encode(y, X, self)
         self.kernel_ = EmpiricalNTK(
             self.estimator,
             kind=self.kind,
@@ -203,7 +203,7 @@ class NTKSurrogateClassifier(KeepsNetwork, ClassifierMixin, BaseEstimator):
                 f"y has the classes {classes.tolist()}, and the network was fitted to "
                 f"{known.tolist()}: pass rows of all of them"
             )
-        weights = check_weights(sample_weight, len(K), np.float64)
+        weights = check_weights(sample_weight, K, np.float64)
         own = on_host(K.diagonal())
         self.scale_ = float(np.average(own, weights=weights)) or 1.0
         self.model_ = KernelLogisticRegression(

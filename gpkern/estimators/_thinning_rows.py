@@ -144,7 +144,7 @@ class RowsAndKernels:
                 "y_kernel takes y as targets and stratify='y' as classes: set one of "
                 "them to None"
             )
-        y = check_targets(y, X.shape[0], self)
+        y = check_targets(y, X, self)
         self._flat_targets = y.ndim == 1
         y = y.reshape(len(y), -1)
         xp = device.xp if is_cupy(X) else np

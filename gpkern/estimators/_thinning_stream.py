@@ -95,7 +95,7 @@ class Streaming:
         X = check_fit_X(self, X, False) if old is None else check_predict_X(self, X)
         X = in_memory(X)
         device = choose_device(self.device, X)
-        weights = check_weights(sample_weight, X.shape[0], np.float64, some=False)
+        weights = check_weights(sample_weight, X, np.float64, some=False)
         if weights is None:
             weights = np.ones(X.shape[0])
         rows = self._with_targets(device.get(X), y, select("cpu"))

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.gaussian_process.kernels import RBF, Kernel
 from sklearn.utils import check_random_state
 
+from .._device import is_dask
 from .dot_product import Cosine, Polynomial, Sigmoid
 from .opaque import MatrixCallable, RowCallable
 from .radial import AdditiveChi2, Chi2, Laplacian
@@ -258,11 +259,17 @@ def _parts_of(X):
     step = -(-n // SPREAD_ROWS)
     height = step * max(1, PART_ENTRIES // d)
     # Sliced in any case: an array read in slices has no `var` of its own.
+    if is_dask(X):
+        return (_rows_at(X, np.arange(a, min(a + height, n), step)) for a in range(0, n, height))
     return (X[a : a + height : step] for a in range(0, n, height))
 
 
 def _rows_at(X, rows):
     """Some sorted rows, also of an array that takes slices only."""
+    if is_dask(X):
+        from ..dask.arrays import take
+
+        return take(X, rows)
     if hasattr(X, "tocsr") or hasattr(X, "__array_interface__") or hasattr(X, "get"):
         return X[rows]
     return np.concatenate([np.asarray(X[int(i) : int(i) + 1]) for i in rows])
