@@ -88,6 +88,14 @@ class Device:
 
         return gather(array)
 
+    def keep(self, array):
+        """A result that is needed again: Dask's is computed, and held by the workers."""
+        if not is_dask(array):
+            return array
+        from .dask.compute import persist
+
+        return persist(array)
+
     def get(self, array):
         """The array on the host."""
         array = self.whole(array)

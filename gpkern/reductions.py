@@ -376,6 +376,15 @@ class Reductions:
             check_precision(gradient_precision, "gradient_precision")
         return self.matrix_.normal_matmat(V, targets, weights, gradient_precision)
 
+    def normal_sums(self, V, targets=None, weights=None):
+        """``K.T @ U`` of `normal_matmat`, and the sums of the columns of U, float64."""
+        product, U = self.normal_matmat(V, targets, weights)
+        return product, U.sum(axis=0, dtype=np.float64)
+
+    def adjoint_sums(self, U):
+        """``K.T @ U``, and the sums of the columns of U in float64."""
+        return self.T @ U, U.sum(axis=0, dtype=np.float64)
+
     @on_device
     def diagonal(self):
         """Entries (i, i), shape (min(n_rows, n_cols),)."""

@@ -35,6 +35,10 @@ class LogLoss:
         weights = None if self.weights is None else self.weights[rows]
         return LogLoss(self.codes[rows], self.n_columns, weights, self.xp)
 
+    def zeros(self, dtype):
+        """Scores 0 of all rows."""
+        return self.xp.zeros((len(self.codes), self.n_columns), dtype)
+
     def total_weight(self):
         """Sum of the weights."""
         return float(len(self.codes) if self.weights is None else self.weights.sum())
@@ -104,6 +108,10 @@ class LogLosses:
         return self.is_one.shape[1]
 
     n_problems = n_columns
+
+    def zeros(self, dtype):
+        """Scores 0 of all rows."""
+        return self.xp.zeros(self.is_one.shape, dtype)
 
     def total_weight(self):
         """Sum of the weights, on average over the problems."""

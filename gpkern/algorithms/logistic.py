@@ -68,11 +68,14 @@ class GramOperator:
         """All rows, as one block."""
         yield slice(None), self.K
 
-    def normal_matmat(self, V, targets, weights):
-        """``K.T @ U`` and ``U = weights * (K @ V - targets)``."""
+    def normal_sums(self, V, targets, weights):
+        """``K.T @ U`` and the sums of ``U = weights * (K @ V - targets)``."""
         U = self.K @ V
-        U = weights[:, None] * (U if targets is None else U - targets)
-        return self.K @ U, U
+        return self.adjoint_sums(weights[:, None] * (U if targets is None else U - targets))
+
+    def adjoint_sums(self, U):
+        """``K.T @ U``, and the sums of the columns of U."""
+        return self.K @ U, U.sum(axis=0, dtype=np.float64)
 
 
 @dataclass
@@ -133,6 +136,7 @@ class Problem:
         scores = self.scores(g) if scores is None else scores
         inside = g[: len(self.T)]
         penalty = 0.5 * self.alpha * self.inner(inside, inside)
+        scores = self.operator.device.keep(scores)
         return State(g, scores, self.loss.values(scores) + penalty)
 
     def flat(self, V):
@@ -151,34 +155,32 @@ class Problem:
 
     def slope(self, g, P):
         """Derivative of the objective by g, where the probabilities are P."""
-        U = self.loss.slope(P)
-        return self._by_g(self.operator.T @ U, U, g)
+        return self._by_g(self.operator.adjoint_sums(self.loss.slope(P)), g)
 
     def bent(self, P, V):
         """The matrix of a step times V, of the shape of g."""
         if self.loss.n_columns > 1 or self.loss.n_problems > 1:
             U = self.loss.bend(P, self.scores(V))
-            return self._by_g(self.operator.T @ U, U, V)
+            return self._by_g(self.operator.adjoint_sums(U), V)
         w, less = (P * (1.0 - P))[:, 0], None
         w = w if self.loss.weights is None else w * self.loss.weights.reshape(-1)
         if self.has_intercept:
             less = self.operator.device.xp.full_like(P, -float(V[-1, 0]))
-        back, U = self.operator.normal_matmat(self._coef(V), less, w)
-        return self._by_g(back, U, V)
+        return self._by_g(self.operator.normal_sums(self._coef(V), less, w), V)
 
     def _coef(self, g):
         coef = self.operator.device.linalg.solve_upper(self.T, g[: len(self.T)])
         return coef.astype(self.operator.dtype)
 
-    def _by_g(self, back, U, V):
-        """``T^-T back + alpha V``, and the sums of U for the constants."""
-        device, back = self.operator.device, back.astype(np.float64)
+    def _by_g(self, parts, V):
+        """``T^-T K' U + alpha V``, and the sums of U for the constants."""
+        device, (back, sums) = self.operator.device, parts
+        back = back.astype(np.float64)
         out = device.linalg.solve_upper(self.T, back, transposed=True)
         out = out + self.alpha * V[: len(self.T)]
         if not self.has_intercept:
             return out
-        sums = U.astype(np.float64).sum(axis=0, keepdims=True)
-        return device.xp.concatenate([out, sums])
+        return device.xp.concatenate([out, sums[None, :]])
 
 
 def newton(problem, state, tol, max_iter, report=None, A=None):
@@ -325,6 +327,7 @@ def _line_search(problem, state, move, promised):
     Problems that only rounding keeps from going down stay where they are.
     """
     ahead, t = problem.scores(move), np.ones_like(promised)
+    ahead = problem.operator.device.keep(ahead)
     rounding = np.finfo(np.float64).eps * abs(state.objectives)
     while True:
         steps = _by_columns(problem, t)
@@ -367,8 +370,8 @@ def solve_logistic(
     is_whole : bool, default=False
         Whether the rows are the centres.
     coarse : callable, default=None
-        ``coarse(size)`` gives the numbers of so many random rows and the operator of
-        these alone, for a first solution; None for none.
+        ``coarse(size)`` gives the loss of about so many random rows and the operator
+        of these alone, for a first solution; None for none.
 
     Returns
     -------
@@ -386,8 +389,7 @@ def solve_logistic(
     state = _zeros(problem)
     size = max(n // COARSE, LEAST_ROWS * p)
     if coarse is not None and size <= n // 2:
-        rows, some = coarse(size)
-        part = loss.some(rows)
+        part, some = coarse(size)
         share = part.total_weight() / loss.total_weight()
         if share > 0:
             rough = Problem(some, T, part, alpha * share, intercept)
@@ -411,7 +413,5 @@ def solve_logistic(
 
 def _zeros(problem):
     """The state of coefficients 0, without products."""
-    n = problem.operator.shape[0]
     g = problem.xp.zeros(problem.shape)
-    scores = problem.xp.zeros((n, problem.loss.n_columns), problem.operator.dtype)
-    return problem.state(g, scores)
+    return problem.state(g, problem.loss.zeros(problem.operator.dtype))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from .least_squares import gram_of_upper
@@ -83,19 +85,14 @@ class Preconditioner:
     @classmethod
     def by_rows(cls, problem, P):
         """Of the rows themselves, ``n p^2`` operations; P are their probabilities."""
-        T, loss, xp, p = problem.T, problem.loss, problem.xp, len(problem.T)
-        solve = problem.operator.device.linalg.solve_upper
+        loss = problem.loss
         weights = loss.curvatures(P).astype(np.float64)
         if loss.weights is not None:
-            weights *= loss.weights.reshape(-1)
-        A, column = xp.zeros((p, p)), xp.zeros((p, 1))
-        for cut, block in problem.operator.blocks():
-            rows = solve(T, block.T.astype(np.float64), transposed=True)
-            A += (rows * weights[cut]) @ rows.T
-            column += (rows @ weights[cut])[:, None]
+            weights = weights * loss.weights.reshape(-1)
+        sums = problem.operator.sum_over_rows(partial(_of_rows, problem.T), weights)
         if not problem.has_intercept:
-            return cls(A, problem)
-        return cls(A, problem, column, float(weights.sum()))
+            return cls(sums[0], problem)
+        return cls(sums[0], problem, sums[1][:, None], float(sums[2]))
 
     def solve(self, V, transposed=False):
         """``A^-1 V``, or ``A^-T V``."""
@@ -110,3 +107,10 @@ class Preconditioner:
             end = V[self.p :] / corner
             top = solve(self.factor, top - u @ end)
         return self.xp.concatenate([top, end])
+
+
+def _of_rows(T, device, K, weights):
+    """What some rows add to the matrix of a step, to its last row and its corner."""
+    T = device.xp.asarray(device.put(T))
+    rows = device.linalg.solve_upper(T, K.T.astype(np.float64), transposed=True)
+    return (rows * weights) @ rows.T, rows @ weights, weights.sum()

@@ -12,7 +12,7 @@ from .._validation import is_extreme, working_dtype
 from ..operator import KernelOperator
 from . import work
 from .arrays import aligned, check_blocks
-from .compute import everywhere, literal
+from .compute import everywhere, literal, persist
 from .graphs import over_blocks, total_over_blocks
 from .pairs import over_pairs
 
@@ -156,19 +156,36 @@ class DaskKernelOperator(KernelOperator):
 
     def normal_matmat(self, V, targets=None, weights=None, gradient_precision=None):
         """``K.T @ U`` and ``U = weights * (K @ V - targets)``; U is lazy."""
-        n, c = self.shape[0], V.shape[1]
-        if is_dask(self.X) and not self.flipped and not is_dask(self.Z):
-            targets, weights = (
-                None if a is None else aligned(a, self.X, "rows")
-                for a in (targets, weights)
-            )
-            V = np.asarray(V).astype(self.dtype, copy=False)
-            held = {"V": literal(V), "held": self._held}
-            total = total_over_blocks(work.normal, self.X, targets, weights, **held)
-            U = _weighted_residual(self._matmat(V), targets, weights)
-            return total.astype(self.dtype), U
-        U = _weighted_residual(self @ V, targets, weights)
-        return self.T @ U.reshape(n, c), U
+        U = self._matmat(V) if targets is None else self._matmat(V) - targets
+        U = U if weights is None else weights[:, None] * U
+        if not self._is_of_rows:
+            return self.T @ U, U
+        return self.normal_sums(V, targets, weights)[0], U
+
+    @property
+    def _is_of_rows(self):
+        """Whether rows are in blocks, and columns are not."""
+        columns_are = self.Z is None or is_dask(self.Z)
+        return is_dask(self.X) and not self.flipped and not columns_are
+
+    def normal_sums(self, V, targets=None, weights=None):
+        """``K.T @ U`` of `normal_matmat` and the sums of the columns of U, computed."""
+        if not self._is_of_rows:
+            raise NotImplementedError("normal_sums: rows in blocks, and columns not")
+        rows = (None if a is None else aligned(a, self.X, "rows") for a in (targets, weights))
+        V = literal(np.asarray(V).astype(self.dtype, copy=False))
+        product, sums = total_over_blocks(
+            work.normal, self.X, *rows, V=V, held=self._held
+        )
+        return product.astype(self.dtype), sums
+
+    def adjoint_sums(self, U):
+        """``K.T @ U``, and the sums of the columns of U in float64, computed."""
+        U = aligned(U, self.X, "U").astype(self.dtype)
+        product, sums = total_over_blocks(
+            work.adjoint, self.X, U, held=self._held
+        )
+        return product.astype(self.dtype), sums
 
     def in_float32(self, X):
         """The same operator, worked on in float32."""
@@ -193,6 +210,10 @@ class DaskKernelOperator(KernelOperator):
             held=self._held,
         )
 
+    def some_rows(self, rows):
+        """Operator of some sorted rows, which workers hold from now on."""
+        return self._with(X=persist(self.X[rows]))
+
     def diagonal(self):
         """Entries (i, i) of one sample's matrix, lazy; of others an error."""
         if self.Z is not None:
@@ -200,11 +221,6 @@ class DaskKernelOperator(KernelOperator):
         return over_blocks(
             work.diagonal, self.X, shape=(), dtype=self.dtype, held=self._held
         )
-
-
-def _weighted_residual(product, targets, weights):
-    U = product if targets is None else product - targets
-    return U if weights is None else weights[:, None] * U
 
 
 def is_blocked(*arrays):

@@ -8,8 +8,8 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from .arrays import aligned
 from .compute import gather
-from .graphs import over_blocks
-from .work import on_block, on_host
+from .graphs import over_blocks, total_over_blocks
+from .work import Sum, on_block, on_host
 
 
 def check_targets(y, X):
@@ -92,6 +92,24 @@ def encode(y, X, name):
         )
     codes = over_blocks(_codes, y, shape=(), dtype=np.int64, classes=classes)
     return classes, codes
+
+
+def class_counts(codes, n_classes):
+    """Rows of each class, shape (n_classes,)."""
+    return total_over_blocks(_counts, codes, n_classes=n_classes)
+
+
+def looked_up(table, codes):
+    """``table[codes]``, as a Dask array."""
+    return over_blocks(_looked_up, codes, shape=(), dtype=table.dtype, table=table)
+
+
+def _counts(codes, place, n_classes):
+    return Sum(np.bincount(codes, minlength=n_classes))
+
+
+def _looked_up(codes, place, table):
+    return table[codes]
 
 
 def _codes(labels, place, classes):

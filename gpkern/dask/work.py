@@ -144,14 +144,28 @@ def _side(held, rows, flip):
 
 
 def normal(rows, place, targets, weights, V, held):
-    """``K.T @ (weights * (K @ V - targets))`` of a block."""
+    """``K.T @ U`` and sums of ``U = weights * (K @ V - targets)`` of a block."""
     with on_block(place):
-        rows = check_rows(rows)
-        parts = (
-            held.operator(rows[c]).normal_matmat(V, _cut(targets, c), _cut(weights, c))
-            for c in held.cuts(rows)
-        )
-        return Sum(_added(part[0] for part in parts))
+        rows, total = check_rows(rows), None
+        for c in held.cuts(rows):
+            operator = held.operator(rows[c])
+            product, U = operator.normal_matmat(V, _cut(targets, c), _cut(weights, c))
+            total = added(total, _product_and_sums(product, U))
+        return Sum(total)
+
+
+def adjoint(rows, place, U, held):
+    """``K.T @ U`` and sums of U of a block."""
+    with on_block(place):
+        rows, total = check_rows(rows), None
+        for c in held.cuts(rows):
+            product = held.operator(rows[c]).T @ U[c]
+            total = added(total, _product_and_sums(product, U[c]))
+        return Sum(total)
+
+
+def _product_and_sums(product, U):
+    return on_host(product).astype(np.float64), on_host(U.sum(axis=0, dtype=np.float64))
 
 
 def _cut(array, rows):

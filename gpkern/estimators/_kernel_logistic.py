@@ -7,9 +7,10 @@ from numbers import Real
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._device import is_dask
 from .._validation import working_dtype
 from ..algorithms.log_losses import LogLoss
 from ..algorithms.logistic import GramOperator, solve_logistic
@@ -26,7 +27,7 @@ from ._door import (
     choose_device,
     to_numpy_or_cupy,
 )
-from ._labels import encode
+from ._labels import class_weights, encode
 from ._linear_prediction import (
     CenterValues,
     ClassValues,
@@ -222,10 +223,11 @@ class KernelLogisticRegression(
         X = check_fit_X(self, X)
         classes, codes = encode(y, X, self)
         device = choose_device(self.device, X)
-        weights = self._weights(sample_weight, classes[codes], working_dtype(X))
+        weights = self._weights(sample_weight, X, classes, codes)
         columns = len(classes) if len(classes) > 2 else 1
-        at = device.xp.asarray(codes)
-        loss = LogLoss(at, columns, device.put(weights), device.xp)
+        loss = self._loss(codes, columns, weights, device)
+        if is_dask(X) and self.n_centers is None:
+            X, loss = self._gathered(X, loss, device)
         fit = self._fit_matrix if self.kernel == "precomputed" else self._fit_rows
         with blas_for(X.shape[0]):
             found, centers = fit(X, loss, device)
@@ -270,15 +272,32 @@ class KernelLogisticRegression(
 
     # ------------------------------------------------------------------ inside
 
-    def _weights(self, sample_weight, y, dtype):
+    def _weights(self, sample_weight, X, classes, codes):
         """Weights of the rows, those of the classes included; or None."""
-        weights = check_weights(sample_weight, y, dtype)
+        dtype = working_dtype(X)
+        weights = check_weights(sample_weight, X, dtype)
         if self.class_weight is None:
             return weights
-        of_classes = compute_sample_weight(self.class_weight, y)
+        of_classes = class_weights(self.class_weight, classes, codes)
         return check_weights(
-            of_classes if weights is None else weights * of_classes, y, dtype
+            of_classes if weights is None else weights * of_classes, X, dtype
         )
+
+    def _loss(self, codes, columns, weights, device):
+        if not is_dask(codes):
+            at = device.xp.asarray(codes)
+            return LogLoss(at, columns, device.put(weights), device.xp)
+        from ..dask.losses import BlockedLoss
+
+        return BlockedLoss(codes, columns, weights)
+
+    def _gathered(self, X, loss, device):
+        """Rows of a Dask array that are all to be centers, and their loss."""
+        from ..dask.arrays import collect
+
+        remedy = "n_centers=None makes every row a center: set n_centers"
+        codes, weights = device.whole(loss.codes), device.whole(loss.weights)
+        return collect(X, remedy), LogLoss(codes, loss.n_columns, weights, device.xp)
 
     def _options(self):
         return self.alpha, self.tol, self.max_iter, self.fit_intercept
@@ -287,8 +306,9 @@ class KernelLogisticRegression(
         """What `solve_logistic` finds, and the centres."""
         rng = check_random_state(self.random_state)
         kernel = kernel_of(self, X)
-        targets = device.xp.zeros((len(loss.codes), max(2, loss.n_columns)))
-        targets[device.xp.arange(len(targets)), loss.codes] = 1.0
+        columns = device.xp.arange(max(2, loss.n_columns))
+        is_sampled = hasattr(self.n_centers, "fit")
+        targets = (loss.codes[:, None] == columns) * 1.0 if is_sampled else None
         data = RowSource(X, targets, device)
         centers = choose_centers(self, kernel, data, device, rng, loss.weights)
         operator = make_operator(kernel, data.X, centers, device)
@@ -298,7 +318,10 @@ class KernelLogisticRegression(
 
         def coarse(size):
             rows = data.choose(size, rng)
-            return rows, operator.with_rows(data.rows(rows))
+            if is_dask(data.X):
+                some = operator.some_rows(rows)
+                return loss.some(rows, some.X), some
+            return loss.some(rows), operator.with_rows(data.rows(rows))
 
         self.kernel_ = kernel
         found = solve_logistic(

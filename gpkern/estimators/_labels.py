@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._device import is_dask
@@ -30,6 +31,27 @@ def encode(y, X, estimator):
             f"data contains only one class: {classes.tolist()[0]!r}"
         )
     return classes, codes
+
+
+def class_weights(given, classes, codes):
+    """Weight of each row by its class, from a `class_weight`.
+
+    Parameters
+    ----------
+    given : dict or "balanced"
+    classes : ndarray of shape (k,)
+    codes : array of int of shape (n,)
+        A Dask array gives a Dask array.
+    """
+    if not is_dask(codes):
+        return compute_class_weight(given, classes=classes, y=classes[codes])[codes]
+    from ..dask.targets import class_counts, looked_up
+
+    if given == "balanced":
+        counts = class_counts(codes, len(classes))
+        return looked_up(counts.sum() / (len(classes) * counts), codes)
+    weights = compute_class_weight(given, classes=classes, y=classes)
+    return looked_up(weights, codes)
 
 
 def winners(values):
