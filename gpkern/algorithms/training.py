@@ -171,12 +171,11 @@ def train(model, data, batch_size, step, rule, random_state):
 
 def _epoch(model, data, batch_size, step, random_state, watch, rule):
     """One pass: its mean loss and its averaged coefficients; None if it diverges."""
-    n_batches, parts = batches(len(data), batch_size, random_state, data.in_runs)
+    n_batches, parts = data.batches(batch_size, random_state)
     total, average, count = 0.0, model.coef.copy(), 0
     if rule.callbacks is not None:
         rule.callbacks.epoch_begin(n_batches)
-    for i, rows in enumerate(parts):
-        X, y, place = data.take(rows)
+    for i, (X, y, place) in enumerate(parts):
         residual = model.update(X, y, place, step)
         total += _sum_of_squares(residual)
         if i + 1 == n_batches:
@@ -256,6 +255,11 @@ class RowSource:
 
     def __len__(self):
         return self.shape[0]
+
+    def batches(self, batch_size, random_state):
+        """How many batches there are, and the batches: X, y and the row numbers."""
+        count, parts = batches(len(self), batch_size, random_state, self.in_runs)
+        return count, map(self.take, parts)
 
     def take(self, rows):
         """X, y and the row numbers, all on the device."""

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .. import _device
+from .._device import is_dask
 from .._callbacks import CallbackSupportMixin, FitCallbacks
 from .._validation import working_dtype
 from ..algorithms.eigenpro import Options, assemble
@@ -28,6 +29,8 @@ from ._parameters import AT_LEAST_ONE, CENTERS, KERNEL, RUN
 
 # "auto" stops early above this many rows, where a held-out part can be spared.
 EARLY_STOPPING_ROWS = 10_000
+# Rows of Dask arrays that are held out at most, as they are held in memory.
+MOST_HELD = 50_000
 # Rounding of the targets' mean, as a share of their spread, that is too much.
 FAR = 1e-4
 
@@ -116,17 +119,13 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
             Predictions there.
         """
         random_state = check_random_state(self.random_state)
-        device = choose_device(self.device, X)
         warm = self.warm_start and hasattr(self, "dual_coef_")
-        split = self._split(X.shape[0], random_state, strata, warm)
-        kept, held_out = split
-        Y_kept = device.put(Y if kept is None else Y[kept])
-        offset = self._offset_on(device) if warm else Y_kept.mean(axis=0)
-        data = RowSource(X, centred(Y_kept, offset, X), device, kept)
+        device = choose_device(self.device, *([] if is_dask(X) else [X]))
+        training = self._blocks if is_dask(X) else self._rows
+        data, held, offset, split = training(X, Y, device, warm, random_state, strata)
         machine = self._machine_for(data, warm, device, random_state)
-        score, held_values = None, None
+        score, held_out, held_values = None, split[1], None
         if held_out is not None:
-            held = RowSource(X, device.put(Y[held_out]), device, held_out)
             X_held = held.all_rows()
 
             def score(coef):
@@ -151,6 +150,42 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         self._last_split = split
         self.__dict__.pop("_machine", None)
         return held_out, held_values
+
+    def _rows(self, X, Y, device, warm, random_state, strata):
+        """Training rows, those held out or None, the targets' mean, and the split."""
+        split = self._split(X.shape[0], random_state, strata, warm)
+        kept, held_out = split
+        Y_kept = device.put(Y if kept is None else Y[kept])
+        offset = self._offset_on(device) if warm else Y_kept.mean(axis=0)
+        data = RowSource(X, centred(Y_kept, offset, X), device, kept)
+        if held_out is None:
+            return data, None, offset, split
+        held = RowSource(X, device.put(Y[held_out]), device, held_out)
+        return data, held, offset, split
+
+    def _blocks(self, X, Y, device, warm, random_state, strata):
+        """The same of Dask arrays, of which no more than a few rows are held out."""
+        from ..dask import arrays, stream
+
+        if self.n_centers is None:
+            remedy = "n_centers=None makes every row a center: set n_centers"
+            X, Y = arrays.collect(X, remedy), arrays.collect(Y, remedy)
+            return self._rows(X, Y, device, warm, random_state, device.whole(strata))
+        offset = self._offset_on(device) if warm else device.whole(Y.mean(axis=0))
+        offset, n = device.put(offset), len(X)
+        centred_Y = centred(Y, device.get(offset), X)
+        early = self.early_stopping
+        if not (n > EARLY_STOPPING_ROWS if early == "auto" else early):
+            return stream.BlockSource(X, centred_Y, device), None, offset, (None, None)
+        old = getattr(self, "_last_split", (None, None)) if warm else (None, None)
+        rows = old[1]
+        if rows is None or rows[-1] >= n:
+            rows = stream.held_out(n, self.validation_fraction, MOST_HELD, random_state)
+        held = stream.BlockSource(X, Y, device)
+        held = RowSource(held.rows(rows), held.targets(rows), device)
+        return (
+            stream.BlockSource(X, centred_Y, device, rows), held, offset, (None, rows)
+        )
 
     def _partial_fit_rows(self, X, Y, kind):
         """One pass over a chunk with targets of shape (n, c)."""
@@ -281,8 +316,8 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         self._set_coef(history.coef, kind)
         self._offset = kind.out(offset)
         # Where float32 has no digits left beside the mean, predictions have more.
-        rounding = np.finfo(data.y.dtype).eps * abs(offset).max()
-        self._is_far = bool(rounding > FAR * data.y.std())
+        rounding = np.finfo(data.y.dtype).eps * float(abs(offset).max())
+        self._is_far = rounding > FAR * float(data.y.std())
         self.batch_size_ = machine.batch_size
         self.learning_rate_ = history.step
         device = machine.model.operator.device

@@ -16,10 +16,12 @@ from ._door import (
     check_fit_X,
     check_labels,
     check_predict_X,
+    on_host,
     to_numpy_or_cupy,
 )
 from ._eigenpro_base import _EigenPro
 from ._labels import encode, labels_out, winners
+from ._thinning_rows import rows_of
 
 
 class EigenProClassifier(ScoreMixin, ClassifierMixin, _EigenPro):
@@ -137,7 +139,8 @@ default=None
         self.classes_ = classes
         self.calibration_ = None
         if held_out is not None:
-            self.calibration_ = kind.out(fit_calibration(values, codes[held_out]))
+            held = on_host(rows_of(codes, held_out))
+            self.calibration_ = kind.out(fit_calibration(values, held))
         return self
 
     @all_or_nothing
@@ -255,4 +258,4 @@ def _indicators(codes, n_classes, dtype):
     """-1 and 1 in one column for two classes, else 0 and 1 in a column for each."""
     if n_classes == 2:
         return (2.0 * codes - 1.0).reshape(-1, 1).astype(dtype)
-    return np.eye(n_classes, dtype=dtype)[codes]
+    return (codes[:, None] == np.arange(n_classes)).astype(dtype)
