@@ -71,7 +71,9 @@ class GramOperator:
     def normal_sums(self, V, targets, weights):
         """``K.T @ U`` and the sums of ``U = weights * (K @ V - targets)``."""
         U = self.K @ V
-        return self.adjoint_sums(weights[:, None] * (U if targets is None else U - targets))
+        return self.adjoint_sums(
+            weights[:, None] * (U if targets is None else U - targets)
+        )
 
     def adjoint_sums(self, U):
         """``K.T @ U``, and the sums of the columns of U."""

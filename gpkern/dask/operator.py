@@ -172,7 +172,10 @@ class DaskKernelOperator(KernelOperator):
         """``K.T @ U`` of `normal_matmat` and the sums of the columns of U, computed."""
         if not self._is_of_rows:
             raise NotImplementedError("normal_sums: rows in blocks, and columns not")
-        rows = (None if a is None else aligned(a, self.X, "rows") for a in (targets, weights))
+        rows = (
+            None if a is None else aligned(a, self.X, "rows")
+            for a in (targets, weights)
+        )
         V = literal(np.asarray(V).astype(self.dtype, copy=False))
         product, sums = total_over_blocks(
             work.normal, self.X, *rows, V=V, held=self._held
@@ -182,9 +185,7 @@ class DaskKernelOperator(KernelOperator):
     def adjoint_sums(self, U):
         """``K.T @ U``, and the sums of the columns of U in float64, computed."""
         U = aligned(U, self.X, "U").astype(self.dtype)
-        product, sums = total_over_blocks(
-            work.adjoint, self.X, U, held=self._held
-        )
+        product, sums = total_over_blocks(work.adjoint, self.X, U, held=self._held)
         return product.astype(self.dtype), sums
 
     def in_float32(self, X):

@@ -48,9 +48,7 @@ def check_weights(sample_weight, X, dtype):
     if w.dtype.kind not in "fiub":
         raise ValueError(f"sample_weight must hold real numbers, not {w.dtype}")
     if w.ndim != 1:
-        raise ValueError(
-            f"sample_weight has shape {w.shape}, expected ({X.shape[0]},)"
-        )
+        raise ValueError(f"sample_weight has shape {w.shape}, expected ({X.shape[0]},)")
     _check(w, "sample_weight", _weight)
     w = w.astype(np.float64)
     top = float(gather(w.max(), w))

@@ -178,9 +178,7 @@ def summed_rows(rows, place, *arrays, apply, held):
         rows, total = check_rows(rows), None
         for c in held.cuts(rows):
             parts = (_cut(a, c) for a in arrays)
-            total = added(
-                total, held.operator(rows[c]).sum_over_rows(apply, *parts)
-            )
+            total = added(total, held.operator(rows[c]).sum_over_rows(apply, *parts))
         if isinstance(total, tuple):
             return Sum(tuple(on_host(part) for part in total))
         return Sum(on_host(total))

@@ -184,7 +184,10 @@ class _EigenPro(CallbackSupportMixin, BaseEstimator):
         held = stream.BlockSource(X, Y, device)
         held = RowSource(held.rows(rows), held.targets(rows), device)
         return (
-            stream.BlockSource(X, centred_Y, device, rows), held, offset, (None, rows)
+            stream.BlockSource(X, centred_Y, device, rows),
+            held,
+            offset,
+            (None, rows),
         )
 
     def _partial_fit_rows(self, X, Y, kind):

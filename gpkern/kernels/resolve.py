@@ -260,7 +260,10 @@ def _parts_of(X):
     height = step * max(1, PART_ENTRIES // d)
     # Sliced in any case: an array read in slices has no `var` of its own.
     if is_dask(X):
-        return (_rows_at(X, np.arange(a, min(a + height, n), step)) for a in range(0, n, height))
+        return (
+            _rows_at(X, np.arange(a, min(a + height, n), step))
+            for a in range(0, n, height)
+        )
     return (X[a : a + height : step] for a in range(0, n, height))
 
 
