@@ -89,7 +89,7 @@ class Device:
         return gather(array)
 
     def keep(self, array):
-        """A result that is needed again: Dask's is computed, and held by the workers."""
+        """A result that is needed again: Dask's is computed and held by workers."""
         if not is_dask(array):
             return array
         from .dask.compute import persist

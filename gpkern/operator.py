@@ -55,6 +55,10 @@ class Views:
             new.family = matrix.family
         return _wrap(new, self.kernel, device)
 
+    def take(self, order):
+        """Some of the rows of X, in the order given, on the operator's device."""
+        return self.matrix_.X.some(self.device.xp.asarray(order))
+
     def with_kernel(self, kernel):
         """Operator of another kernel on the same rows; prepared data is shared.
 

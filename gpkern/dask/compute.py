@@ -1,4 +1,4 @@
-"""From graphs to numbers: what runs, what every worker holds, and which block failed."""
+"""From graphs to numbers: what runs, what workers hold, and which block failed."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 
+import dask
 import dask.array as da
 import numpy as np
 
@@ -102,6 +103,18 @@ def total_over_blocks(function, X, *arrays, **held):
     )
     sources = [a for a in (X, *arrays) if a is not None]
     return gather(total, *sources).value
+
+
+def total_of(tasks, *sources):
+    """The sum of what delayed tasks return, each a `Sum`; computed."""
+    add = dask.delayed(_add_all, pure=False, traverse=False)
+    while len(tasks) > 1:
+        tasks = [add(tasks[a : a + WIDTH]) for a in range(0, len(tasks), WIDTH)]
+    return gather(tasks[0], *sources).value
+
+
+def _add_all(parts):
+    return _add(parts, None, None)
 
 
 def _pairs(X, arrays):

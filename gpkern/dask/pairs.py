@@ -1,30 +1,36 @@
-"""Reductions over pairs of blocks, where both sides of a matrix are Dask arrays."""
+"""Reductions over pairs of blocks, or over blocks of columns."""
 
 from __future__ import annotations
 
+import string
+
+import dask
 import dask.array as da
 import numpy as np
 
+from .._device import is_dask
 from . import work
-from .graphs import places
+from .arrays import aligned
+from .compute import everywhere, gather, literal
+from .graphs import places, total_of
 
 
-def over_pairs(operator, out, into, V):
-    """``K @ V`` with a row for each of `out`, summed over blocks of `into`.
+def products(operator, rows, columns, V):
+    """``K @ V`` where both sides are in blocks, lazily.
 
     Parameters
     ----------
     operator : DaskKernelOperator
-    out, into : dask.array.Array
-        Its rows and its columns; the other way round where it is flipped.
+    rows, columns : dask.array.Array
+        Its sides, as they are where it is flipped.
     V : dask.array.Array of shape (m, c)
-        In the blocks of `into`.
+        In the blocks of the columns.
     """
     parts = da.blockwise(
         work.pair,
         "ijc",
-        *(out, "ix", places(out), "ip"),
-        *(into, "jx", places(into), "jp"),
+        *(rows, "ix", places(rows), "ip"),
+        *(columns, "jx", places(columns), "jp"),
         *(V, "jc"),
         adjust_chunks={"j": 1},
         concatenate=True,
@@ -36,3 +42,106 @@ def over_pairs(operator, out, into, V):
         is_sample=operator.Z is None,
     )
     return parts.sum(axis=1).astype(operator.dtype)
+
+
+def merged(operator, argument, merge, *, method, shape, dtype):
+    """A method of K(X, Z), Z in blocks, its results merged over these.
+
+    Parameters
+    ----------
+    operator : DaskKernelOperator
+    argument : dask.array.Array of shape (m,), or None
+        In the blocks of Z.
+    merge : callable
+        Of results stacked along an axis, such as `np.sum`.
+    method : str
+        Of `KernelOperator`; it takes the argument.
+    shape : tuple of int
+        Of the result for a row.
+    dtype : dtype
+
+    Returns
+    -------
+    dask.array.Array, or ndarray where X is no Dask array
+    """
+    rows, columns = operator._sides
+    trailing = string.ascii_uppercase[: len(shape)]
+    given = (None, None) if argument is None else (argument, "j")
+    first, out = (None, None, None, None), "j"
+    new_axes = dict(zip(trailing, shape, strict=True))
+    if is_dask(rows):
+        first, out = (rows, "ix", places(rows), "ip"), "ji"
+    else:
+        out, new_axes = "jr", {"r": len(rows), **new_axes}
+    parts = da.blockwise(
+        work.of_pair,
+        out + trailing,
+        *first,
+        *(columns, "jx", places(columns), "jp"),
+        *given,
+        new_axes=new_axes,
+        adjust_chunks={"j": 1},
+        concatenate=True,
+        align_arrays=False,
+        dtype=dtype,
+        meta=np.empty((0,) * (2 + len(shape)), dtype),
+        held=operator._held,
+        method=method,
+        is_sample=operator.Z is None,
+    )
+
+    def put_together(part, axis, keepdims):
+        out = merge(part, axis=axis[0])
+        return np.expand_dims(out, axis[0]) if keepdims else out
+
+    total = da.reduction(
+        parts,
+        chunk=put_together,
+        aggregate=put_together,
+        axis=0,
+        dtype=dtype,
+        meta=np.empty((0,) * (1 + len(shape)), dtype),
+    )
+    return total if is_dask(rows) else gather(total, columns)
+
+
+def forms(operator, R, kernels):
+    """``r' K r`` of each kernel and column of R; each pair of blocks once.
+
+    Parameters
+    ----------
+    operator : DaskKernelOperator
+        K(X, X).
+    R : RandomSigns or array of shape (n, b)
+    kernels : list of kernels
+
+    Returns
+    -------
+    ndarray of shape (len(kernels), b), float64
+    """
+    X = operator.X
+    table = np.asarray(places(X))
+    blocks = list(X.to_delayed().ravel())
+    if hasattr(R, "rows"):
+        signs = everywhere(R)
+        parts = [signs] * len(blocks)
+    else:
+        parts = list(aligned(R, X, "R").to_delayed().ravel())
+    held = everywhere(operator._with(kernel=kernels[0])._held_here())
+    kernels = literal(list(kernels))
+    form = dask.delayed(work.form, pure=False, traverse=False)
+    tasks = [
+        form(
+            blocks[i],
+            blocks[j],
+            table[i : i + 1],
+            table[j : j + 1],
+            parts[i],
+            parts[j],
+            held,
+            kernels,
+        )
+        for i in range(len(blocks))
+        for j in range(i, len(blocks))
+    ]
+    return total_of(tasks, X)

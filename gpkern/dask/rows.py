@@ -56,8 +56,8 @@ def _of_one_row(estimator, method, X, options):
 
 def _of_block(rows, place, estimator, method, options, megabytes):
     room = min(megabytes, OF_WORKER * task_bytes() / 2**20)
-    with on_block(place), config_context(working_memory=room):
-        with warnings.catch_warnings():
-            # Those of X have been looked at.
-            warnings.filterwarnings("ignore", "X does not have valid feature names")
-            return getattr(estimator, method)(rows, **options)
+    quiet = warnings.catch_warnings()
+    with on_block(place), config_context(working_memory=room), quiet:
+        # Those of X have been looked at.
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        return getattr(estimator, method)(rows, **options)

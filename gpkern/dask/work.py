@@ -235,3 +235,49 @@ def diagonal(rows, place, held):
     """Entries (i, i) of a sample's matrix."""
     with on_block(place):
         return on_host(held.operator(check_rows(rows)).diagonal())
+
+
+def of_rows(rows, place, method, arguments, held):
+    """A method of K of a block's rows and what is held."""
+    with on_block(place):
+        rows = check_rows(rows)
+        parts = (
+            getattr(held.operator(rows[c]), method)(*arguments) for c in held.cuts(rows)
+        )
+        return _stacked(rows, list(parts))
+
+
+def of_pair(rows, place, columns, other, argument, held, method, is_sample):
+    """The same of two blocks, or of what is held and one of columns; (1, b, ...)."""
+    with on_block(other, "X" if is_sample else "Z"):
+        columns = check_rows(columns)
+        if rows is None or (is_sample and place[0, 0] == other[0, 0]):
+            operator = held.operator(columns)
+        else:
+            operator = held.operator(check_rows(rows), columns)
+        return on_host(getattr(operator, method)(argument))[None]
+
+
+def form(rows, columns, place, other, R, S, held, kernels):
+    """Sums of ``r_i K_ij r_j`` over two blocks and, where they are two, the mirrored.
+
+    Of each kernel and column of R and S, which are multipliers of the two blocks.
+    """
+    with on_block(place), on_block(other):
+        rows, columns = check_rows(rows), check_rows(columns)
+        S = _multipliers(S, other)
+        if place[0, 0] == other[0, 0]:
+            return Sum(on_host(held.operator(rows).quadratic_forms(S, kernels)))
+        R, out = _multipliers(R, place).astype(np.float64), []
+        operator = held.operator(rows, columns)
+        for kernel in kernels:
+            product = on_host(operator.with_kernel(kernel) @ S).astype(np.float64)
+            out.append(2.0 * (R * product).sum(axis=0))
+        return Sum(np.stack(out))
+
+
+def _multipliers(R, place):
+    """Multipliers of a block: those of `RandomSigns` are made where they are needed."""
+    if not hasattr(R, "rows"):
+        return on_host(R)
+    return R.rows(int(place[0, 1]), int(place[0, 2]), np, np.float64)

@@ -13,8 +13,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .. import _device
-from .._device import is_dask
 from .._callbacks import CallbackSupportMixin, FitCallbacks
+from .._device import is_dask
 from .._validation import working_dtype
 from ..algorithms.eigenpro import Options, assemble
 from ..algorithms.training import DivergenceError, RowSource, Rule, train
