@@ -8,7 +8,7 @@ import dask.array as da
 import numpy as np
 
 from .._validation import check_rows
-from .compute import gather
+from .compute import gather, persist
 from .work import on_host
 
 
@@ -99,7 +99,10 @@ def aligned(array, X, name):
         return array.rechunk({0: blocks, **rest})
     array = np.asarray(array)
     check_same_length(array, X, name)
-    return da.from_array(array, chunks=(blocks, *array.shape[1:])).persist()
+    # Under a name of its own: one by its contents could be that of an array which is
+    # about to be forgotten.
+    chunks = (blocks, *array.shape[1:])
+    return persist(da.from_array(array, chunks=chunks, name=False))
 
 
 def check_same_length(array, X, name):

@@ -79,7 +79,8 @@ def name_block(source, error):
     if "block " in str(error) or isinstance(error, (MemoryError, KeyboardInterrupt)):
         return
     first = np.concatenate([[0], np.cumsum(source.chunks[0])])
-    for i, block in enumerate(source.to_delayed().reshape(source.numblocks[0], -1)):
+    blocks = source.to_delayed(optimize_graph=False)
+    for i, block in enumerate(blocks.reshape(source.numblocks[0], -1)):
         try:
             dask.compute([dask.delayed(_nothing)(part) for part in block])
         except Exception as cause:

@@ -27,7 +27,7 @@ def places(X):
     first = np.concatenate([[0], ends[:-1]])
     numbers = np.arange(len(ends))
     table = np.stack([numbers, first, ends], axis=1)
-    return da.from_array(table, chunks=(1, 3))
+    return da.from_array(table, chunks=(1, 3), name=False)
 
 
 def over_blocks(function, X, *arrays, shape, dtype, **held):
@@ -103,6 +103,12 @@ def total_over_blocks(function, X, *arrays, **held):
     )
     sources = [a for a in (X, *arrays) if a is not None]
     return gather(total, *sources).value
+
+
+def delayed_blocks(X):
+    """The blocks of an array with one chunk of columns, each as a delayed object."""
+    # With an optimized graph they would not keep alive what workers hold of it.
+    return list(X.to_delayed(optimize_graph=False).ravel())
 
 
 def total_of(tasks, *sources):

@@ -293,10 +293,8 @@ class DaskKernelOperator(KernelOperator):
 
     def rows(self, index):
         """Dense rows of the matrix, computed."""
-        columns = self._sides[1]
         order = np.arange(self.shape[0])[index]
-        some = self.with_samples(self.take(np.atleast_1d(order)), columns)
-        dense = self.device.whole(some._dense())
+        dense = self.with_rows(self.take(np.atleast_1d(order))).to_dense()
         return dense if np.ndim(order) else dense[0]
 
     def to_dense(self):
@@ -305,6 +303,6 @@ class DaskKernelOperator(KernelOperator):
 
     def _dense(self):
         """Its columns one after another, as products with those of the unit matrix."""
-        columns = self._sides[1]
-        unit = np.eye(self.shape[1], dtype=self.dtype)
-        return self._matmat(unit) if not is_dask(columns) else (self.T._dense()).T
+        if is_dask(self._sides[1]):
+            return self.T._dense().T
+        return self._matmat(np.eye(self.shape[1], dtype=self.dtype))

@@ -12,7 +12,7 @@ from .._device import is_dask
 from . import work
 from .arrays import aligned
 from .compute import everywhere, gather, literal
-from .graphs import places, total_of
+from .graphs import delayed_blocks, places, total_of
 
 
 def products(operator, rows, columns, V):
@@ -121,12 +121,12 @@ def forms(operator, R, kernels):
     """
     X = operator.X
     table = np.asarray(places(X))
-    blocks = list(X.to_delayed().ravel())
+    blocks = delayed_blocks(X)
     if hasattr(R, "rows"):
         signs = everywhere(R)
         parts = [signs] * len(blocks)
     else:
-        parts = list(aligned(R, X, "R").to_delayed().ravel())
+        parts = delayed_blocks(aligned(R, X, "R"))
     held = everywhere(operator._with(kernel=kernels[0])._held_here())
     kernels = literal(list(kernels))
     form = dask.delayed(work.form, pure=False, traverse=False)
