@@ -176,4 +176,4 @@ def test_bad_input():
     with pytest.raises(ValueError, match="dimension mismatch"):
         K @ np.ones(3)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        K.T @ np.ones((9, 1))
+        K.normal_matmat(np.ones((4, 1)), np.ones((10, 1)), np.ones(9))
