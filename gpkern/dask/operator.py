@@ -245,6 +245,7 @@ class DaskKernelOperator(KernelOperator):
 
     def normal_matmat(self, V, targets=None, weights=None, gradient_precision=None):
         """``K.T @ U`` and ``U = weights * (K @ V - targets)``; U is lazy."""
+        targets, weights = self._of_rows(V, targets, weights)
         U = self._matmat(V) if targets is None else self._matmat(V) - targets
         U = U if weights is None else weights[:, None] * U
         if not self._is_of_rows:
@@ -255,13 +256,21 @@ class DaskKernelOperator(KernelOperator):
         """``K.T @ U`` of `normal_matmat` and the sums of the columns of U, computed."""
         if not self._is_of_rows:
             return super().normal_sums(V, targets, weights)
-        given = (targets, "targets"), (weights, "weights")
-        parts = (None if a is None else aligned(a, self.X, name) for a, name in given)
+        parts = self._of_rows(V, targets, weights)
         V = literal(np.asarray(V).astype(self.dtype, copy=False))
         product, sums = total_over_blocks(
             work.normal, self.X, *parts, V=V, held=self._held
         )
         return product.astype(self.dtype), sums
+
+    def _of_rows(self, V, targets, weights):
+        """Targets and weights, checked, beside the rows where these are in blocks."""
+        shapes = {"targets": (self.shape[0], V.shape[1]), "weights": self.shape[:1]}
+        out, rows = [], self._sides[0]
+        for (name, shape), a in zip(shapes.items(), (targets, weights), strict=True):
+            a = None if a is None else self._operand(name, a, *shape)
+            out.append(aligned(a, rows, name) if a is not None and is_dask(rows) else a)
+        return out
 
     def adjoint_sums(self, U):
         """``K.T @ U``, and the sums of the columns of U in float64, computed."""
