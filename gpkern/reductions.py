@@ -7,6 +7,7 @@ from operator import index as as_index
 
 import numpy as np
 
+from ._device import is_dask
 from ._forms import quadratic_forms
 from ._gradients import (
     gradient,
@@ -483,8 +484,8 @@ class Reductions:
 
     def _operand(self, name, array, *shape):
         """The array on this device; an error when it has another shape."""
-        array = self.device.xp.asarray(array)
+        array = array if is_dask(array) else self.device.xp.asarray(array)
         if array.shape != shape:
-            wanted = ", ".join(map(str, shape))
+            wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
             raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
         return array

@@ -127,14 +127,6 @@ class DaskKernelOperator(KernelOperator):
 
     # ----------------------------------------------------------------- operands
 
-    def _operand(self, name, array, *shape):
-        if not is_dask(array):
-            return super()._operand(name, array, *shape)
-        if array.shape != shape:
-            wanted = ", ".join(map(str, shape))
-            raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
-        return array
-
     def _of_columns(self, name, array):
         """A number or more for each column, beside the columns."""
         columns = self._sides[1]
