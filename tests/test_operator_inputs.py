@@ -308,9 +308,9 @@ def test_operands_of_the_wrong_length(length, operator, asarray):
         op.rmatvec(asarray(np.ones(length)))
     with pytest.raises(ValueError, match="dimension mismatch"):
         op.T @ asarray(np.ones((length, 2)))
-    with pytest.raises(ValueError, match=r"weights must have shape \(30\)"):
+    with pytest.raises(ValueError, match=r"weights must have shape \(30,\)"):
         op.row_sum(asarray(np.ones(length)))
-    with pytest.raises(ValueError, match=r"log_weights must have shape \(30\)"):
+    with pytest.raises(ValueError, match=r"log_weights must have shape \(30,\)"):
         op.row_logsumexp(asarray(np.ones(length)))
     V = asarray(np.ones((30, 2)))
     with pytest.raises(ValueError, match=r"V must have shape \(30, 2\)"):
@@ -319,7 +319,7 @@ def test_operands_of_the_wrong_length(length, operator, asarray):
         op.normal_matmat(V[:, 0])
     with pytest.raises(ValueError, match=r"targets must have shape \(40, 2\)"):
         op.normal_matmat(V, asarray(np.ones((40, 1))))
-    with pytest.raises(ValueError, match=r"weights must have shape \(40\)"):
+    with pytest.raises(ValueError, match=r"weights must have shape \(40,\)"):
         op.normal_matmat(V, weights=asarray(np.ones((40, 1))))
 
 

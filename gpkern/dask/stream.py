@@ -6,21 +6,24 @@ from concurrent.futures import ThreadPoolExecutor
 
 import dask
 import numpy as np
+from sklearn import get_config
 from sklearn.utils.random import sample_without_replacement
 
 from .._validation import check_rows, working_dtype
 from ..algorithms.training import RowSource
-from .arrays import take
+from .arrays import aligned, take
 from .compute import name_block, quiet
 from .work import on_block, on_host
+
+# Share of scikit-learn's ``working_memory`` for blocks whose rows are mixed.
+MIXED = 1 / 8
 
 
 class BlockSource(RowSource):
     """Training rows and targets in blocks of Dask arrays.
 
-    Batches are of rows that are drawn from one block after another, the blocks in
-    random order; the next block is computed in the meantime. What is not in a batch is
-    never all in memory.
+    Batches are of mixed rows of some blocks after others, in random order; the next
+    ones are computed in the meantime.
 
     Parameters
     ----------
@@ -80,34 +83,93 @@ class BlockSource(RowSource):
         return self.device.put(X), self.device.put(y), self.device.xp.asarray(rows)
 
     def _shuffled(self, random_state):
-        """X, y and row numbers of every block, on the host, in random order."""
-        order = random_state.permutation(len(self.ends))
-        with ThreadPoolExecutor(1, thread_name_prefix="gpkern-read") as reader:
-            coming = reader.submit(self._read, order[0])
-            for following in [*order[1:], None]:
-                X, y, rows = coming.result()
-                if following is not None:
-                    coming = reader.submit(self._read, following)
-                kept = random_state.permutation(len(rows))
-                yield X[kept], y[kept], rows[kept]
+        """X, y and row numbers of some blocks after others, on the host, mixed."""
+        groups = self._groups(random_state.permutation(len(self.ends)))
+        for blocks in read_ahead(groups, lambda g: read_blocks(g, self.X, self.y)):
+            X, y = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+            rows = np.concatenate([self._rows_of(n) for n in groups.pop(0)])
+            kept = ~np.isin(rows, self.left_out) if len(self.left_out) else slice(None)
+            X, y, rows = X[kept].astype(self.dtype, copy=False), y[kept], rows[kept]
+            order = random_state.permutation(len(rows))
+            yield X[order], y[order], rows[order]
 
-    def _read(self, number):
-        """One block without the rows that are left out."""
-        last = self.ends[number]
-        first = last - self.X.chunks[0][number]
-        try:
-            with quiet():
-                X, y = dask.compute(self.X.blocks[number], self.y.blocks[number])
-        except Exception as error:
-            name_block(self.X, error)
-            raise
-        with on_block([(number, first, last)]):
-            X = check_rows(on_host(X)).astype(self.dtype, copy=False)
-        rows = np.arange(first, last)
-        if not len(self.left_out):
-            return X, on_host(y), rows
-        kept = ~np.isin(rows, self.left_out, assume_unique=True)
-        return X[kept], on_host(y)[kept], rows[kept]
+    def _rows_of(self, number):
+        return np.arange(
+            self.ends[number] - self.X.chunks[0][number], self.ends[number]
+        )
+
+    def _groups(self, order):
+        """Blocks whose rows are mixed, as many as their share of the memory holds.
+
+        Where rows are sorted, each block says something else.
+        """
+        row = self.shape[1] * self.X.dtype.itemsize
+        room = MIXED * get_config()["working_memory"] * 2**20 // row
+        groups, count = [], np.inf
+        for number in order:
+            length = self.X.chunks[0][number]
+            if count + length > room:
+                groups.append([])
+                count = 0
+            groups[-1].append(number)
+            count += length
+        return groups
+
+
+def read_ahead(items, read):
+    """``read(item)`` of each item, the next while one is in use."""
+    items = list(items)
+    with ThreadPoolExecutor(1, thread_name_prefix="gpkern-read") as reader:
+        coming = reader.submit(read, items[0])
+        for following in items[1:]:
+            found, coming = coming.result(), reader.submit(read, following)
+            yield found
+        yield coming.result()
+
+
+def read_blocks(numbers, X, *arrays):
+    """Some blocks, on the host: X, checked, and the same blocks of other arrays.
+
+    Returns
+    -------
+    list of tuple of ndarray
+        In the order of the numbers.
+    """
+    ends = np.cumsum(X.chunks[0], dtype=np.int64)
+    wanted = [[a.blocks[number] for a in (X, *arrays)] for number in numbers]
+    try:
+        with quiet():
+            found = dask.compute(wanted)[0]
+    except Exception as error:
+        name_block(X, error)
+        raise
+    out = []
+    for number, (rows, *others) in zip(numbers, found, strict=True):
+        with on_block([(number, ends[number] - len(rows), ends[number])]):
+            out.append((check_rows(on_host(rows)), *map(on_host, others)))
+    return out
+
+
+def in_turn(X, *arrays):
+    """Blocks of X, and the same rows of other arrays, one block after another.
+
+    Parameters
+    ----------
+    X : dask.array.Array of shape (n, d)
+    *arrays : array of shape (n, ...), or None
+
+    Yields
+    ------
+    tuple of ndarray or None
+    """
+    given = [i for i, a in enumerate(arrays) if a is not None]
+    beside = [aligned(arrays[i], X, "y") for i in given]
+    numbers = [[k] for k in range(X.numblocks[0])]
+    for [(rows, *found)] in read_ahead(numbers, lambda k: read_blocks(k, X, *beside)):
+        parts = [None] * len(arrays)
+        for i, part in zip(given, found, strict=True):
+            parts[i] = part
+        yield rows, *parts
 
 
 def held_out(n, fraction, most, random_state):

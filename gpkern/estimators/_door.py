@@ -67,6 +67,22 @@ def by_blocks(method):
     return wrapped
 
 
+def in_turn(method):
+    """A `partial_fit` that takes the blocks of a Dask array one after another."""
+
+    @functools.wraps(method)
+    def wrapped(self, X, y=None, *args, **options):
+        if not is_dask(X):
+            return method(self, X, y, *args, **options)
+        from ..dask.stream import in_turn
+
+        for part, targets in in_turn(check_rows(X), y):
+            method(self, part, targets, *args, **options)
+        return self
+
+    return wrapped
+
+
 class ArrayKind:
     """The user's array type, to give results back in.
 

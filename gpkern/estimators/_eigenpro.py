@@ -13,6 +13,7 @@ from ._door import (
     by_blocks,
     check_fit_X,
     check_predict_X,
+    in_turn,
     check_targets,
     to_numpy_or_cupy,
 )
@@ -180,6 +181,7 @@ default=None
         return self
 
     @all_or_nothing
+    @in_turn
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y):
         """One pass over a chunk of a stream.

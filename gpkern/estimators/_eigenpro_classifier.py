@@ -16,6 +16,7 @@ from ._door import (
     check_fit_X,
     check_labels,
     check_predict_X,
+    in_turn,
     on_host,
     to_numpy_or_cupy,
 )
@@ -144,6 +145,7 @@ default=None
         return self
 
     @all_or_nothing
+    @in_turn
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None):
         """One pass over a chunk of a stream; see `EigenProRegressor.partial_fit`.
