@@ -60,7 +60,8 @@ class BlockSource(RowSource):
         rows = sample_without_replacement(
             self.X.shape[0], some, random_state=random_state
         )
-        return np.sort(np.setdiff1d(rows, self.left_out, assume_unique=True)[:size])
+        rows = random_state.permutation(rows[~np.isin(rows, self.left_out)])
+        return np.sort(rows[:size])
 
     def batches(self, batch_size, random_state):
         """How many batches there are, and the batches: X, y and the row numbers."""
@@ -94,9 +95,8 @@ class BlockSource(RowSource):
             yield X[order], y[order], rows[order]
 
     def _rows_of(self, number):
-        return np.arange(
-            self.ends[number] - self.X.chunks[0][number], self.ends[number]
-        )
+        last = self.ends[number]
+        return np.arange(last - self.X.chunks[0][number], last)
 
     def _groups(self, order):
         """Blocks whose rows are mixed, as many as their share of the memory holds.

@@ -288,8 +288,8 @@ def test_a_block_that_cannot_be_read_is_named(scheduler):
 
 
 def test_rows_that_do_not_fit_are_not_gathered():
-    X = da.zeros((10**9, 1000), chunks=(10**6, 1000))
-    y = da.zeros(10**9, chunks=10**6)
+    X = da.zeros((10**7, 10**5), chunks=(10**6, 10**5))
+    y = da.zeros(10**7, chunks=10**6)
     for model in (EigenProRegressor(), KernelRidge(kernel="rbf", solver="pcg")):
         with pytest.raises(MemoryError, match="set n_centers"):
             model.fit(X, y)
