@@ -19,7 +19,8 @@ def from_frame(X):
     """
     if not hasattr(X, "to_dask_array"):
         return X
-    return X.to_dask_array(lengths=True)
+    # `lengths=True` counts the partitions of another, less optimized, expression.
+    return X.to_dask_array().compute_chunk_sizes()
 
 
 def check_blocks(X, name="X"):

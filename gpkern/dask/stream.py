@@ -16,7 +16,7 @@ from .compute import name_block, quiet
 from .work import on_block, on_host
 
 # Share of scikit-learn's ``working_memory`` for blocks whose rows are mixed.
-MIXED = 1 / 8
+MIXED = 1 / 32
 
 
 class BlockSource(RowSource):
@@ -68,31 +68,39 @@ class BlockSource(RowSource):
         return -(-len(self) // batch_size), self._batches(batch_size, random_state)
 
     def _batches(self, size, random_state):
-        waiting = None
-        for X, y, rows in self._shuffled(random_state):
-            new = (X, y, rows)
-            if waiting is not None:
-                new = tuple(map(np.concatenate, zip(waiting, new, strict=True)))
-            whole = len(new[2]) // size * size
-            for a in range(0, whole, size):
-                yield self._put(*(part[a : a + size] for part in new))
-            waiting = tuple(part[whole:] for part in new)
-        if len(waiting[2]):
-            yield self._put(*waiting)
+        rest = None
+        for mixed in self._mixed(random_state):
+            order = random_state.permutation(len(mixed[2]))
+            start = 0 if rest is None else size - len(rest[2])
+            if rest is not None:
+                first = [part[order[:start]] for part in mixed]
+                first = [np.concatenate(p) for p in zip(rest, first, strict=True)]
+                if len(first[2]) < size:
+                    rest = first
+                    continue
+                yield self._put(*first)
+            whole = start + (len(order) - start) // size * size
+            for a in range(start, whole, size):
+                yield self._put(*(part[order[a : a + size]] for part in mixed))
+            rest = [part[order[whole:]] for part in mixed]
+            rest = None if not len(rest[2]) else rest
+        if rest is not None:
+            yield self._put(*rest)
 
     def _put(self, X, y, rows):
         return self.device.put(X), self.device.put(y), self.device.xp.asarray(rows)
 
-    def _shuffled(self, random_state):
-        """X, y and row numbers of some blocks after others, on the host, mixed."""
+    def _mixed(self, random_state):
+        """X, y and row numbers of some blocks after others, on the host."""
         groups = self._groups(random_state.permutation(len(self.ends)))
         for blocks in read_ahead(groups, lambda g: read_blocks(g, self.X, self.y)):
             X, y = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+            del blocks
             rows = np.concatenate([self._rows_of(n) for n in groups.pop(0)])
-            kept = ~np.isin(rows, self.left_out) if len(self.left_out) else slice(None)
-            X, y, rows = X[kept].astype(self.dtype, copy=False), y[kept], rows[kept]
-            order = random_state.permutation(len(rows))
-            yield X[order], y[order], rows[order]
+            if len(self.left_out):
+                kept = ~np.isin(rows, self.left_out)
+                X, y, rows = X[kept], y[kept], rows[kept]
+            yield X.astype(self.dtype, copy=False), y, rows
 
     def _rows_of(self, number):
         last = self.ends[number]
