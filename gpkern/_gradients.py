@@ -20,6 +20,8 @@ class Softmax:
     ----------
     operator : KernelOperator
     log_weights : array of shape (m,) or None
+    sums : array of shape (n,), default=None
+        Its `row_logsumexp`, where that is known.
 
     Attributes
     ----------
@@ -31,9 +33,9 @@ class Softmax:
         What rows are multiplied by: the rounding of `given`.
     """
 
-    def __init__(self, operator, log_weights):
+    def __init__(self, operator, log_weights, sums=None):
         xp, dtype = operator.device.xp, operator.dtype
-        sums = operator.row_logsumexp(log_weights)
+        sums = operator.row_logsumexp(log_weights) if sums is None else sums
         if not bool((sums > -np.inf).all()):
             raise ValueError(
                 "a softmax needs a column with a positive kernel value and a weight in "
@@ -54,9 +56,9 @@ class Softmax:
         self.rest = xp.exp(self.given - (sums - top))
 
 
-def softmax_product(operator, V, log_weights):
+def softmax_product(operator, V, log_weights, sums=None):
     """Means of the rows of V (m, c) by softmax weights, shape (n, c)."""
-    xp, soft = operator.device.xp, Softmax(operator, log_weights)
+    xp, soft = operator.device.xp, Softmax(operator, log_weights, sums)
     program = formula(operator, "row_softmax").softmax
     matrix = operator.matrix_.with_formula(program, given=soft.given)
     columns = xp.concatenate([V, xp.ones_like(V[:, :1])], axis=1)
@@ -70,27 +72,33 @@ def gradient(operator, weights):
     return _by_rows(operator, slopes, weights, None).astype(operator.dtype)
 
 
-def logsumexp_gradient(operator, log_weights):
+def logsumexp_gradient(operator, log_weights, sums=None):
     """Gradient of `row_logsumexp`, shape (n, d)."""
     slopes = formula(operator, "row_logsumexp_gradient").softmax_slopes
-    soft = Softmax(operator, log_weights)
+    soft = Softmax(operator, log_weights, sums)
     out = _by_rows(operator, slopes, soft.weights, soft.given)
     return (out * soft.rest[:, None]).astype(operator.dtype)
 
 
 def mean_shift(operator, log_weights, V=None):
-    """Means of the rows of V by the slopes of the kernel, shape (n, c), float64.
+    """Means of the rows of V by the slopes of the kernel, shape (n, c), float64."""
+    return slope_means(operator, log_weights, V)[0]
+
+
+def slope_means(operator, log_weights, V=None):
+    """`mean_shift`, and the logarithms of the sums of slopes, shape (n,).
 
     In one pass where sums of slopes lose nothing to underflow, and else by softmax.
     """
     _only_distance(operator, "row_mean_shift")
     xp, matrix = operator.device.xp, operator.matrix_
     V, centre, rows = _shifted(operator, V)
-    weights = xp.ones(operator.shape[1], operator.dtype)
+    weights, top = xp.ones(operator.shape[1], operator.dtype), 0.0
     if log_weights is not None:
         top = float(log_weights.max())
         weights = xp.exp(xp.asarray(log_weights) - top).astype(operator.dtype)
     out, total = _slope_means(operator, V, matrix.program.slopes, weights, None)
+    unit = xp.full(len(total), top)
     safe = abs(total) > UNDERFLOW[operator.dtype.name]
     if not getattr(operator.kernel, "is_compact", False) and not bool(safe.all()):
         rest = xp.flatnonzero(~safe)
@@ -99,9 +107,11 @@ def mean_shift(operator, log_weights, V=None):
         out[rest], total[rest] = _slope_means(
             few, V, matrix.program.softmax_slopes, soft.weights, soft.given
         )
+        unit[rest] += soft.given
     moves = (total != 0) & xp.isfinite(total)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return xp.where(moves[:, None], out / total[:, None] + centre, rows)
+        means = xp.where(moves[:, None], out / total[:, None] + centre, rows)
+        return means, xp.where(moves, xp.log(abs(total)) + unit, -np.inf)
 
 
 def _shifted(operator, V):
@@ -126,14 +136,14 @@ def _slope_means(operator, V, slopes, weights, given):
     return product[:, :-1], product[:, -1]
 
 
-def logsumexp_hessian(operator, log_weights):
+def logsumexp_hessian(operator, log_weights, sums=None):
     """Second derivatives of `row_logsumexp`, shape (n, d, d), float64.
 
     Row by row, from differences, of the points that count there.
     """
     leaf = _only_distance(operator, "row_logsumexp_hessian")
     xp, matrix = operator.device.xp, operator.matrix_
-    soft, program = Softmax(operator, log_weights), matrix.program
+    soft, program = Softmax(operator, log_weights, sums), matrix.program
     X, Z = (_dense(operator, side) for side in (matrix.X, matrix.Z))
     (n, m), d = operator.shape, X.shape[1]
     leaf = xp.broadcast_to(xp.asarray(leaf, dtype=np.float64), (d,))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import fft, optimize
 from sklearn.neighbors import NearestNeighbors
 
-from .kernel_sum import KernelSum
+from .._device import is_dask
+from .kernel_sum import KernelSum, log_of_parts
 
 # Rows at which a sample is judged, at most, and kernel values for it, each time.
 MOST_ROWS, MOST_PAIRS = 4096, 1e8
@@ -61,6 +64,67 @@ def covariance(X, weights, diagonal=False, n_effective=None):
         return 0.5 * (C + C.T)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What the rules ask of a weighted sample.
+
+    Attributes
+    ----------
+    rows : array of shape (n, d)
+        On the device.
+    weights : array of shape (n,)
+        Of sum 1.
+    device : Device
+    """
+
+    rows: Any
+    weights: Any
+    device: Any
+
+    def __len__(self):
+        return len(self.rows)
+
+    def positive(self):
+        """That of the rows with a weight above 0."""
+        kept = self.weights > 0
+        if bool(kept.all()):
+            return self
+        return Sample(self.rows[kept], self.weights[kept], self.device)
+
+    def extremes(self):
+        """The least and the largest value of each column, on the host."""
+        get = self.device.get
+        return get(self.rows.min(axis=0)), get(self.rows.max(axis=0))
+
+    def covariance(self, n_effective, diagonal=False):
+        """See `covariance`; on the host."""
+        options = {"diagonal": diagonal, "n_effective": n_effective}
+        return self.device.get(covariance(self.rows, self.weights, **options))
+
+    def standardized(self, spread):
+        """Rows less their mean, by so much."""
+        rows = self.rows.astype(np.float64)
+        return (rows - self.weights @ rows) / self.device.xp.asarray(spread)
+
+    def plug_in(self):
+        """`plug_in` of the only column."""
+        x = self.device.get(self.rows).astype(np.float64)[:, 0]
+        return plug_in(x - x.mean(), self.device.get(self.weights))
+
+    def nearest(self, points, rng):
+        """`nearest_neighbors` of standardized rows."""
+        return nearest_neighbors(self.device.get(points), rng)
+
+
+def sample_of(rows, weights, device):
+    """`Sample` of rows, or what does the same on blocks of a Dask array."""
+    if not is_dask(rows):
+        return Sample(rows, weights, device)
+    from ..dask.samples import BlockedSample
+
+    return BlockedSample(rows, weights, device)
+
+
 def cross_validated(criterion, kernel, points, weights, device, rng):
     """The length scale that leave-one-out prefers, and what it reaches.
 
@@ -108,42 +172,32 @@ class _Judge:
     """Value of a logarithmic length scale; the smaller, the better."""
 
     def __init__(self, criterion, kernel, points, weights, device, rng):
-        self.criterion, self.kernel, self.weights = criterion, kernel, weights
-        self.points, self.device = points, device
+        self.criterion, self.kernel, self.device = criterion, kernel, device
         n, self.d = points.shape
+        field = KernelSum(kernel, points, weights, device)
         count = int(min(n, MOST_ROWS, max(256, MOST_PAIRS // n)))
-        chosen = np.arange(n)
-        if count < n:
-            share = device.get(weights)
-            count = min(count, int((share > 0).sum()))
-            chosen = np.sort(rng.choice(n, count, replace=False, p=share / share.sum()))
-        self.chosen = device.xp.asarray(chosen)
+        self.all, self.parts = field, field.split(field.draw(count, rng))
+        self.own, m = self.parts[0].weights, len(self.parts[0].points)
         # Of all rows each by its weight; rows that were drawn by it count alike.
-        self.share = weights if count == n else device.xp.full(count, 1.0 / count)
+        self.share = self.own if count == n else device.xp.full(m, 1.0 / m)
 
     def __call__(self, log_scale):
         xp, scale = self.device.xp, math.exp(log_scale)
         kernel = type(self.kernel)(
             **(self.kernel.get_params() | {"length_scale": scale})
         )
-        kernels = KernelSum(kernel, self.points, self.weights, self.device)
-        loo, own = self._without_self(kernels), self.weights[self.chosen]
-        loo = loo - xp.log1p(-own) - self.d * log_scale - kernel.log_integral(self.d)
+        loo = log_of_parts(*(p and replace(p, kernel=kernel) for p in self.parts))
+        loo = loo - xp.log1p(-self.own) - self.d * log_scale
+        loo = loo - kernel.log_integral(self.d)
         if self.criterion == "lcv":
             return -float((self.share * loo).sum())
         # As if of one length scale: the integral of the square of the density.
         wide = type(kernel)(length_scale=math.sqrt(2.0) * scale)
-        wide = KernelSum(wide, self.points, self.weights, self.device)
-        square = wide.log(self.points[self.chosen]) - 0.5 * self.d * math.log(2.0)
+        wide = replace(self.all, kernel=wide)
+        square = wide.log(self.parts[0].points) - 0.5 * self.d * math.log(2.0)
         square = square - self.d * log_scale - kernel.log_integral(self.d)
         with np.errstate(over="ignore"):
             return float((self.share * (xp.exp(square) - 2.0 * xp.exp(loo))).sum())
-
-    def _without_self(self, kernels):
-        """Log of the sum at the chosen points, each without itself."""
-        if len(self.chosen) == len(self.points):
-            return kernels.log_without_self()
-        return kernels.log_of_others(self.chosen)
 
 
 def plug_in(x, weights):
@@ -166,9 +220,24 @@ def plug_in(x, weights):
     margin = 0.5 * (high - low)
     span = 2.0 * margin + high - low
     counts = np.histogram(x, BINS, (low - margin, high + margin), weights=weights)[0]
+    n = 1.0 / float((weights**2).sum()) if len(x) > 1 else 1.0
+    return fixed_point(counts, span, n)
+
+
+def fixed_point(counts, span, n):
+    """`plug_in` of a histogram.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (BINS,)
+        Of sum 1.
+    span : float
+        What the bins cover.
+    n : float
+        Effective number of rows.
+    """
     squares = (fft.dct(counts)[1:] / 2.0) ** 2
     frequencies = np.arange(1.0, BINS) ** 2
-    n = 1.0 / float((weights**2).sum()) if len(x) > 1 else 1.0
 
     def functional(order, t):
         decay = np.exp(-frequencies * math.pi**2 * t)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .._device import is_dask
 from ..kernels.density_base import Nearest
 from ..operator import make_operator
 from .linear import largest_axes
@@ -22,7 +23,8 @@ def upper_bound(field, found, tolerance, n_components=2):
     The smaller of two: the root of the mean density at the points (Cauchy-Schwarz, of
     positive definite kernels, as those with tails are but for powers above 2), and the
     largest density of the points' projection on their principal axes, by branch and
-    bound: an orthonormal projection brings no two rows further apart.
+    bound: an orthonormal projection brings no two rows further apart. Of points in the
+    blocks of a Dask array the second alone, as the first takes all pairs of them.
 
     Parameters
     ----------
@@ -40,7 +42,8 @@ def upper_bound(field, found, tolerance, n_components=2):
     """
     xp = field.device.xp
     bound = 0.0  # a kernel is at most 1, and weights have sum 1
-    if not field.kernel.is_compact and field.kernel.is_tame:
+    all_pairs = not is_dask(field.points)
+    if all_pairs and not field.kernel.is_compact and field.kernel.is_tame:
         at_points = xp.where(field.weights > 0, field.log(field.points), -np.inf)
         top = float(at_points.max())
         mean = float((field.weights * xp.exp(at_points - top)).sum())
@@ -51,14 +54,18 @@ def upper_bound(field, found, tolerance, n_components=2):
 def _projected(field, found, tolerance, n_components):
     """Upper bound of the projected density, by halving boxes."""
     xp, d = field.device.xp, field.points.shape[1]
-    points, m = field.points.astype(np.float64), min(n_components, d)
+    points, m, whole = (
+        field.points.astype(np.float64),
+        min(n_components, d),
+        field.device.whole,
+    )
     if m < d:
-        centred = points - field.weights @ points
+        centred = points - whole(field.weights @ points)
         C = field.device.get((centred.T * field.weights) @ centred)
         points = centred @ xp.asarray(largest_axes(C, m)[1])
     small = replace(field, points=points, kernel=field.kernel.of_columns(d))
     # Modes of kernels that fall with the distance lie among the rows.
-    low, high = points.min(axis=0), points.max(axis=0)
+    low, high = whole(points.min(axis=0)), whole(points.max(axis=0))
     return highest(
         xp, small.log, lambda *b: _of_boxes(small, *b), low, high, found, tolerance
     )

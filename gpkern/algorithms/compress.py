@@ -14,7 +14,14 @@ from .coresets import objective, without_worst
 from .halving import halve_all, split
 
 
-def compress(operator, order, oversampling, delta, random_state):
+def levels_of(n, oversampling):
+    """How many times `compress` halves a sample of n rows."""
+    levels = round(np.emath.logn(4, n / 4**oversampling))
+    # Of parts of about the smallest size, and none of them empty.
+    return max(0, min(levels, int(np.emath.logn(4, n))))
+
+
+def compress(operator, order, oversampling, delta, random_state, levels=None):
     """Rows that stand for a sample, about ``2^oversampling sqrt(n)`` of them.
 
     Parameters
@@ -28,15 +35,15 @@ def compress(operator, order, oversampling, delta, random_state):
     delta : float
         Probability that the error exceeds its bound.
     random_state : RandomState
+    levels : int, default=None
+        How often the sample is halved; None for `levels_of` its rows.
 
     Returns
     -------
     ndarray of int
     """
     n, smallest = len(order), 4**oversampling
-    # Parts of about the smallest size, and none of them empty.
-    levels = min(round(np.emath.logn(4, n / smallest)), int(np.emath.logn(4, n)))
-    levels = max(0, levels)
+    levels = levels_of(n, oversampling) if levels is None else levels
     parts = np.array_split(order, 4**levels)
     for _ in range(levels):
         joined = [np.concatenate(parts[i : i + 4]) for i in range(0, len(parts), 4)]
@@ -87,8 +94,13 @@ def thin(operator, splitter, order, size, mu, delta, random_state, unique=True):
 
 def standard(order, size):
     """Every k-th row, counted from the end: standard thinning."""
-    steps = np.arange(size, 0, -1) * (len(order) / size)
-    return order[np.maximum(np.ceil(len(order) - steps), 0).astype(int)]
+    return order[standard_places(len(order), size)]
+
+
+def standard_places(n, size):
+    """Which of n rows `standard` takes."""
+    steps = np.arange(size, 0, -1) * (n / size)
+    return np.maximum(np.ceil(n - steps), 0).astype(int)
 
 
 def standard_start(order, size, n, unique):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._device import is_cupy
+from .._device import is_cupy, is_dask
 from .._signs import RandomSigns
 
 # Groups of rows. Pairs of rows within a group, one in so many, say nothing.
@@ -54,6 +54,25 @@ def scored_blocks(points, scores, order, entries, device):
 def rows_at(array, at, device):
     """Rows of an array on the device; of data that is too large for it, these alone."""
     return device.put(array[device.xp.asarray(at) if is_cupy(array) else at])
+
+
+def scored_at(points, scores, at, device):
+    """Points and scores of some rows, on the device; of Dask arrays in one pass.
+
+    Parameters
+    ----------
+    points, scores : array of shape (n, d)
+    at : ndarray of whole numbers
+    device : Device
+    """
+    if not is_dask(points):
+        return tuple(rows_at(a, at, device) for a in (points, scores))
+    from ..dask import arrays, sample_rows
+
+    order, d = np.argsort(at, kind="stable"), points.shape[1]
+    rows = np.empty((len(at), 2 * d))
+    rows[order] = arrays.take(sample_rows.stein_rows(points, scores), at[order])
+    return rows[:, :d], rows[:, d:]
 
 
 def group_sums(F, size):

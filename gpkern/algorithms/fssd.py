@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize
 
+from .._device import is_dask
 from ..kernels.stein import BaseSlope
 from ..operator import make_operator
 from .feature_sums import group_size, group_sums, scored_blocks, signed_test
@@ -51,7 +52,7 @@ def finite_set_test(base, points, scores, order, V, count, device, rng):
     base : Kernel
         One that a `SteinKernel` takes.
     points, scores : array of shape (n, d)
-        On the device, or on the host where they are too large for it.
+        On the device, or on the host where they are too large for it; or Dask arrays.
     order : ndarray of shape (n_test,)
         Numbers of the rows to test, shuffled, on the host.
     V : array of shape (J, d), float64
@@ -73,6 +74,13 @@ def finite_set_test(base, points, scores, order, V, count, device, rng):
     height, size = CHUNK[kind] // V.size, group_size(n)
 
     def sums():
+        if is_dask(points):
+            from ..dask import feature_sums as blocked
+            from ..dask import sample_rows
+
+            own = blocked.LocationFeatures(base, V, device.workers)
+            yield blocked.group_sums(own, sample_rows.stein_rows(points, scores), order)
+            return
         for X, S in scored_blocks(points, scores, order, height, device):
             tau = features(*slopes(base, X, V, device, 1), X, S, V)
             yield group_sums(tau.reshape(len(X), -1), size)

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from scipy import fft, special
 
+from .._device import is_dask
 from ..cpu import gridding, parallel
 from ..kernels.density import Gaussian
 
@@ -181,7 +182,7 @@ class GriddedSum:
 
 def serves(sums):
     """Whether these sums may come from a grid."""
-    few = 1 <= sums.points.shape[1] <= 3
+    few = 1 <= sums.points.shape[1] <= 3 and not is_dask(sums.points)
     return few and sums.device.name == "cpu" and type(sums.kernel) is Gaussian
 
 

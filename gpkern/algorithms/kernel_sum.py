@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._device import is_dask
 from ..kernels import OffDiagonal
 from ..operator import make_operator
 
@@ -21,9 +22,10 @@ class KernelSum:
     kernel : DensityKernel
         1 where two rows meet.
     points : array of shape (n, d)
-        On the device.
+        On the device. Those of a Dask array stay in its blocks; sums at rows in memory
+        are computed, and at rows in blocks they are lazy.
     weights : array of shape (n,), float64
-        Of sum 1; some may be 0.
+        Of sum 1; some may be 0. In the blocks of the points.
     device : Device
     power : float, default=1.0
         Of the kernel.
@@ -37,8 +39,18 @@ class KernelSum:
 
     @property
     def _log_weights(self):
+        return self._logarithm(self.weights)
+
+    def _logarithm(self, sums):
+        """-inf of 0."""
+        if is_dask(sums):
+            return sums.map_blocks(self._logarithm_of_block, dtype=np.float64)
+        return self._logarithm_of_block(sums)
+
+    @staticmethod
+    def _logarithm_of_block(sums):
         with np.errstate(divide="ignore"):
-            return self.device.xp.log(self.weights)
+            return np.log(sums)
 
     @property
     def _powered(self):
@@ -60,8 +72,7 @@ class KernelSum:
         if not self.kernel.is_compact:
             return operator.row_logsumexp(self._log_weights)
         sums = operator.row_sum(self.weights.astype(operator.dtype))
-        with np.errstate(divide="ignore"):
-            return self.device.xp.log(sums.astype(np.float64))
+        return self._logarithm(sums.astype(np.float64))
 
     def log_without_self(self):
         """At each point, of the others alone, shape (n,), float64."""
@@ -75,18 +86,49 @@ class KernelSum:
         Each of these is left out of its own sum: the sum is that over all others,
         and over the rest of the chosen ones.
         """
-        xp, n = self.device.xp, len(self.points)
-        left = xp.ones(n, bool)
-        left[chosen] = False
-        few = self._part(chosen).log_without_self()
-        if not bool(left.any()):
-            return few
-        return xp.logaddexp(
-            few, self._part(xp.flatnonzero(left)).log(self.points[chosen])
-        )
+        return log_of_parts(*self.split(chosen))
 
-    def _part(self, rows):
-        return replace(self, points=self.points[rows], weights=self.weights[rows])
+    def split(self, chosen):
+        """The sums of some of the points, in memory, and of the others, or None."""
+        few = self.part(chosen)
+        if is_dask(self.points):
+            from ..dask.samples import without
+
+            return few, replace(self, weights=without(self.weights, chosen))
+        xp = self.device.xp
+        left = xp.ones(len(self.points), bool)
+        left[xp.asarray(chosen)] = False
+        return few, self.part(xp.flatnonzero(left)) if bool(left.any()) else None
+
+    def part(self, rows):
+        """The sum of some of the points, ascending, in memory."""
+        if is_dask(self.points):
+            from ..dask.arrays import take
+
+            points, weights = take(self.points, rows), take(self.weights, rows)
+        else:
+            rows = self.device.xp.asarray(rows)
+            points, weights = self.points[rows], self.weights[rows]
+        return replace(self, points=points, weights=weights)
+
+    def draw(self, count, rng):
+        """At most so many points, drawn by weight: their numbers, ascending.
+
+        Parameters
+        ----------
+        count : int
+        rng : RandomState
+        """
+        n = len(self.points)
+        if count >= n:
+            return np.arange(n)
+        if is_dask(self.points):
+            from ..dask.samples import drawn
+
+            return drawn(self.weights, count, rng)
+        share = self.device.get(self.weights)
+        count = min(count, int((share > 0).sum()))
+        return np.sort(rng.choice(n, count, replace=False, p=share / share.sum()))
 
     def gradient(self, X):
         """Of `log`, shape (m, d), float64; zeros where the sum is 0."""
@@ -142,3 +184,9 @@ class KernelSum:
         none = first == -np.inf
         excess = 2.0 * xp.where(none, 0.0, first) - xp.where(none, 0.0, log(squares))
         return xp.where(none, 0.0, xp.exp(excess))
+
+
+def log_of_parts(few, rest):
+    """`KernelSum.log_of_others` of the two sums of `KernelSum.split`."""
+    logs = few.log_without_self()
+    return logs if rest is None else few.device.xp.logaddexp(logs, rest.log(few.points))

@@ -32,17 +32,10 @@ def seeds_of(field, count, rng):
     count : int
     rng : RandomState
     """
-    device, points = field.device, field.points
-    n = len(points)
+    device, n = field.device, len(field.points)
     if n <= count:
-        return points
-    few = np.arange(n)
-    looked_at = max(LOOKED_AT, 2 * count)
-    if n > looked_at:
-        share = device.get(field.weights)
-        looked_at = min(looked_at, int((share > 0).sum()))
-        few = np.sort(rng.choice(n, looked_at, replace=False, p=share / share.sum()))
-    rows = points[device.xp.asarray(few)]
+        return field.part(np.arange(n)).points
+    rows = field.part(field.draw(max(LOOKED_AT, 2 * count), rng)).points
     values = device.get(field.log(rows))
     rows = device.get(rows).astype(np.float64)
     chosen = _dense_and_apart(rows, values, -(-count // 2))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._device import is_dask
 from ..kernels.stein import SteinKernel
 from ..operator import make_operator
-from .feature_sums import group_size, group_sums, rows_at, scored_blocks, signed_test
+from .feature_sums import group_size, group_sums, scored_at, scored_blocks, signed_test
 from .nystrom import regularised_cholesky
 from .stein import score_scale, stein_rows
 
@@ -27,7 +28,7 @@ def landmark_count(n):
     return int(min(n, MOST_LANDMARKS, np.ceil(np.sqrt(n) * np.log(n))))
 
 
-def nystrom_test(base, points, scores, landmarks, count, device, rng):
+def nystrom_test(base, points, scores, landmarks, count, device, rng, scale=None):
     """Squared discrepancy in the span of landmarks, and its replicates.
 
     With landmarks z_1, ..., z_m, ``K_mm = R' R`` and the features
@@ -38,12 +39,14 @@ def nystrom_test(base, points, scores, landmarks, count, device, rng):
     base : Kernel
         One that a `SteinKernel` takes.
     points, scores : array of shape (n, d)
-        On the device, or on the host where they are too large for it.
+        On the device, or on the host where they are too large for it; or Dask arrays.
     landmarks : ndarray of shape (m,)
         Row numbers, on the host.
     count : int
     device : Device
     rng : RandomState
+    scale : float, default=None
+        `score_scale`, where it is known.
 
     Returns
     -------
@@ -53,21 +56,36 @@ def nystrom_test(base, points, scores, landmarks, count, device, rng):
         With random signs.
     """
     xp, (n, d), m = device.xp, points.shape, len(landmarks)
-    kernel = SteinKernel(base, d, score_scale(points, scores, xp))
-    Z = stein_rows(*(rows_at(a, landmarks, device) for a in (points, scores)), xp)
+    scale = score_scale(points, scores, xp) if scale is None else scale
+    kernel = SteinKernel(base, d, scale)
+    Z = stein_rows(*scored_at(points, scores, landmarks, device), xp)
     W = make_operator(kernel, Z, None, device, dtype=np.float64).to_dense()
     # Of rows with huge scores beside others both keep their digits.
-    scale = 1.0 / xp.sqrt(xp.maximum(xp.diagonal(W), np.finfo(np.float64).tiny))
-    R = regularised_cholesky(W * scale[:, None] * scale, device.linalg, xp, JITTER)
-    cross = make_operator(kernel, Z[:1], Z, device, dtype=np.float64)
+    unit = 1.0 / xp.sqrt(xp.maximum(xp.diagonal(W), np.finfo(np.float64).tiny))
+    R = regularised_cholesky(W * unit[:, None] * unit, device.linalg, xp, JITTER)
+    first = stein_rows(points, scores, xp) if is_dask(points) else Z[:1]
+    cross = make_operator(kernel, first, Z, device, dtype=np.float64)
     size, solve = group_size(n), device.linalg.solve_upper
     height = CHUNK[device.name.partition(":")[0]] // m
 
     def sums():
         order = rng.permutation(n)  # groups by chance, also of sorted rows
-        for X, S in scored_blocks(points, scores, order, height, device):
-            U = cross.with_rows(xp.concatenate([X, S], axis=1)).to_dense()
-            U = group_sums(U, size) * scale
-            yield solve(R, U.T, transposed=True).T
+        for U in _sums_of_groups(cross, points, scores, order, size, height):
+            yield solve(R, (U * unit).T, transposed=True).T
 
     return signed_test(sums(), n, m, count, device, rng)
+
+
+def _sums_of_groups(cross, points, scores, order, size, height):
+    """Sums of kernel values with the landmarks over groups of rows, in parts."""
+    device = cross.device
+    if is_dask(points):
+        from ..dask import feature_sums as blocked
+
+        features = blocked.KernelFeatures(cross._held_here())
+        sums = blocked.group_sums(features, cross.X, order)
+        yield from (sums[a : a + height] for a in range(0, len(sums), height))
+        return
+    for X, S in scored_blocks(points, scores, order, height, device):
+        U = cross.with_rows(device.xp.concatenate([X, S], axis=1)).to_dense()
+        yield group_sums(U, size)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._device import is_dask
 from .._forms import quadratic_forms
 from ..operator import make_operator
 from .low_rank import pivoted_cholesky
@@ -17,6 +18,15 @@ CHUNK = 1 << 24
 # Rows and vectors from which a factor of low rank is worth looking for, and the share
 # of the rows that its rank may be.
 LEAST_ROWS, LEAST_VECTORS, RANK_SHARE = 500, 200, 1 / 16
+
+
+def pair_sums(rows, kernels, device, rest=1e-5, precision="medium"):
+    """`PairSums`, of the rows of a Dask array too, which workers then hold."""
+    if not is_dask(rows):
+        return PairSums(rows, kernels, device, rest, precision)
+    from ..dask.pair_sums import BlockedPairSums
+
+    return BlockedPairSums.of(rows, kernels, device, rest, precision)
 
 
 @dataclass(frozen=True)
@@ -78,11 +88,16 @@ class PairSums:
             means.append(operator.row_sum() / n)
         return self.device.xp.stack(means)
 
+    def own_pairs(self, first, second):
+        """Sums of ``k(x_i, y_i)`` over two samples of as many rows, shape (k,)."""
+        operators = (make_operator(k, first, second, self.device) for k in self.kernels)
+        return np.array([float(op.diagonal().sum()) for op in operators])
+
     def squares(self, R):
         """``sum_i r_i^2 k(x_i, x_i)``, shape (len(kernels), b), on the host."""
         xp = self.device.xp
         R = R if hasattr(R, "rows") else xp.asarray(R)
-        return self.device.get(xp.stack([_squares(R, o, xp) for o in self.diagonals]))
+        return self.device.get(xp.stack([squares_of(R, o, xp) for o in self.diagonals]))
 
     def forms(self, R):
         """``sum_{i != j} r_i r_j k(x_i, x_j)`` of each column r of R.
@@ -111,14 +126,14 @@ class PairSums:
             out = operator.with_precision(self.precision).quadratic_forms(R)
             if not np.isfinite(out).all():  # beyond float32
                 out = operator.quadratic_forms(R)
-            return out if own is None else out - _squares(R, own, np)
+            return out if own is None else out - squares_of(R, own, np)
         out, own = np.zeros((len(L), b)), np.einsum("ri,ri->i", L, L)
         height = max(1, CHUNK // b)
         for a in range(0, n, height):
             z = min(a + height, n)
             out += L[:, a:z] @ _part(R, a, z, np, np.float64)
         # The diagonal of the factor: what is left of K's is as small as the rest.
-        return np.einsum("rb,rb->b", out, out) - _squares(R, own, np)
+        return np.einsum("rb,rb->b", out, out) - squares_of(R, own, np)
 
     def _forms_by_products(self, R):
         """Of all kernels, on a GPU, in float32."""
@@ -140,7 +155,7 @@ class PairSums:
             out = quadratic_forms([op for op, _ in apart], R)
         for k, (_, own) in enumerate(apart):
             if own is not None:
-                out[k] -= _squares(R, own, xp)
+                out[k] -= squares_of(R, own, xp)
         return out
 
 
@@ -160,7 +175,7 @@ def _part(R, start, stop, xp, dtype):
     return R[start:stop].astype(dtype)
 
 
-def _squares(R, diagonal, xp):
+def squares_of(R, diagonal, xp):
     """``sum_i r_i^2 k(x_i, x_i)``; of signs the trace."""
     diagonal = diagonal.astype(np.float64)
     if hasattr(R, "rows") or R.dtype == np.int8:  # signs, all of them
@@ -197,5 +212,5 @@ class GramSums:
         for a in range(0, b, width):
             part = R[:, a : a + width].astype(self.rows.dtype)
             out[a : a + width] = (part * (self.rows @ part)).sum(axis=0)
-        own = _squares(R, self.diagonals[0], xp)
+        own = squares_of(R, self.diagonals[0], xp)
         return self.device.get(out - own)[None]

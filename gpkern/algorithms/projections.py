@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .._device import is_dask
 from .mean_shift import ascend
 from .modes import seeds_of
 
@@ -56,6 +57,11 @@ def _lifted(small, places, points):
     """Points of many columns for places in the projection."""
     if small.kernel.is_tame:
         return small.shift(places, V=points)
+    if is_dask(points):
+        raise ValueError(
+            f"strategy='project' of a {type(small.kernel).__name__} kernel needs all "
+            "rows in memory: thin X first with KernelThinning, or use kernel='gaussian'"
+        )
     xp = small.device.xp
     return xp.stack([_least_stretched(small, z, points) for z in places])
 

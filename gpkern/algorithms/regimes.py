@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
+from .._device import is_dask
 from ..kernels.density import Gaussian
-from .bandwidth import covariance
+from .bandwidth import sample_of
 
 # Median effective numbers from which values average over many rows, and over some.
 MANY, FEW = 10.0, 2.0
@@ -134,23 +135,31 @@ def diagnose(sums, n_effective, rows, most, rng):
     most : int
     rng : RandomState
     """
-    device = sums.device
-    count = len(sums.points)
+    count, blocked = len(sums.points), is_dask(sums.points)
     if rows is not None:
-        number = sums.effective_number(lambda k: k.log(rows))
-    elif count <= most:
+        number = sums.device.whole(sums.effective_number(lambda k: k.log(rows)))
+    elif count <= most and not blocked:
         number = sums.effective_number(lambda k: k.log_without_self())
     else:
-        chosen = device.xp.asarray(np.sort(rng.choice(count, most, replace=False)))
+        chosen = _some_of(count, most, rng, blocked)
         number = sums.effective_number(lambda k: k.log_of_others(chosen))
-    C = covariance(sums.points, sums.weights, n_effective=n_effective)
-    C = device.get(C)
+    sample = sample_of(sums.points, sums.weights, sums.device)
+    C = sample.covariance(n_effective)
     spread = np.maximum(np.linalg.eigvalsh(C), 0.0)
     g, kl = thresholds(n_effective, spread)
     ratio = 1.0 / g if g > 0 else np.inf
     index, gaussian = float(min(2.0, ratio**2)), type(sums.kernel) is Gaussian
     d = sums.points.shape[1]
     return DensityDiagnosis(number, ratio, np.sqrt(2.0) * g, g, kl, index, d, gaussian)
+
+
+def _some_of(count, most, rng, blocked):
+    """Numbers of points, ascending; of blocks without a permutation of all."""
+    if blocked:
+        from ..dask.samples import some_of
+
+        return some_of(count, most, rng)
+    return np.sort(rng.choice(count, most, replace=False))
 
 
 def thresholds(n, variances):

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .._device import is_cupy
+from .._device import is_cupy, is_dask
 from ..operator import make_operator
 from . import anchors, coresets, exchanges
-from .compress import compress, standard, standard_start, thin
+from .compress import compress, standard_places, standard_start, thin
 from .halving import take_rows
 
 # Rows up to which all of them may be exchanged, and distances are exact.
@@ -95,27 +95,40 @@ class Thinning:
         path : list of float
         """
         n = operator.shape[0]
-        order = everything = np.arange(n)
+        order = np.arange(n)
         if share is not None:  # each row as often as its weight has it, on average
             order = systematic(share, n, random_state)
         if self.method == "standard" and self.passes == 0:
             return standard_start(order, size, n, self.unique), []
         if self.method == "compress++":
             order = self._compressed(operator, order, size, random_state)
-        if self.method == "compress++" and n > ALL_PAIRS_ROWS:
-            # Some more than those that are halved, to exchange for.
-            others = max(size, ALL_PAIRS_ROWS - len(np.unique(order)))
-            places = np.union1d(order, standard(everything, others))
-            order = np.searchsorted(places, order)
-            points = take_rows(operator, places)
-            pool = operator.with_samples(points)
-            if len(places) * n > MEAN_PAIRS:
-                mu = _anchored_means(operator, share, pool, order)
-            else:
-                mu = sample_means(operator.with_rows(points), share)
+            if n > ALL_PAIRS_ROWS:
+                return self.choose_among(operator, order, size, share, random_state)
+        mu = sample_means(operator, share)
+        best = self.choose_from(operator, order, size, mu, random_state)
+        return best.rows, best.path
+
+    def choose_among(self, operator, order, size, share, random_state):
+        """`choose` among rows that the sample has been compressed to, and some more.
+
+        Parameters
+        ----------
+        operator, size, share, random_state
+            Of `choose`; K may be of a Dask array.
+        order : ndarray of int
+            What the sample was compressed to.
+        """
+        n = operator.shape[0]
+        # Some more than those that are halved, to exchange for.
+        others = max(size, ALL_PAIRS_ROWS - len(np.unique(order)))
+        places = np.union1d(order, standard_places(n, min(n, others)))
+        order = np.searchsorted(places, order)
+        points = take_rows(operator, places)
+        pool = operator.with_samples(points)
+        if len(places) * n > MEAN_PAIRS:
+            mu = _anchored_means(operator, share, pool, order)
         else:
-            places, pool = np.arange(n), operator
-            mu = sample_means(operator, share)
+            mu = sample_means(operator.with_rows(points), share)
         best = self.choose_from(pool, order, size, mu, random_state)
         return places[best.rows], best.path
 
@@ -162,12 +175,16 @@ class Thinning:
     def _compressed(self, operator, order, size, random_state):
         """Fewer rows that stand for those in `order`, at least `size`."""
         splitter = operator.with_kernel(self.split_kernel)
-        oversampling = self.oversampling
-        if oversampling is None:
-            least = int(np.ceil(np.log2(16.0 * size / np.sqrt(len(order)))))
-            oversampling = max(OVERSAMPLING, least)
+        oversampling = self.oversampling_of(len(order), size)
         kept = compress(splitter, order, oversampling, self.delta, random_state)
         return kept if len(np.unique(kept)) >= size else order
+
+    def oversampling_of(self, n, size):
+        """That of Compress, where so many of n rows are to be chosen."""
+        if self.oversampling is not None:
+            return self.oversampling
+        least = int(np.ceil(np.log2(16.0 * size / np.sqrt(n))))
+        return max(OVERSAMPLING, least)
 
     def _starts(self, pool, order, size, mu, random_state):
         """Sets that exchanges start from; the best of what they end in is taken."""
@@ -197,7 +214,8 @@ def sample_means(operator, share):
     """Mean of each row of K, its columns weighted by `share`; None for equally."""
     if share is None:
         return operator.row_sum() / operator.shape[1]
-    return operator.row_sum(operator.device.xp.asarray(share))
+    share = share if is_dask(share) else operator.device.xp.asarray(share)
+    return operator.row_sum(share)
 
 
 def _anchored_means(operator, share, pool, order):

@@ -95,7 +95,7 @@ class FitCost:
 
     @property
     def bytes_sent(self):
-        """In a pass: coefficients to each worker, and a sum from each group of blocks."""
+        """In a pass: coefficients to each worker, and the sum that it sends back."""
         return self.n_workers * self.p * (self.itemsize + 8)
 
     def pass_time(self):

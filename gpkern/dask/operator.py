@@ -11,7 +11,7 @@ from .._device import is_dask
 from .._validation import is_extreme, working_dtype
 from ..kernels.compose import OffDiagonal
 from ..operator import KernelOperator, make_operator
-from . import pairs, work
+from . import means, pairs, work
 from .arrays import aligned, check_blocks, take
 from .compute import everywhere, literal, persist
 from .graphs import over_blocks, total_over_blocks
@@ -189,26 +189,28 @@ class DaskKernelOperator(KernelOperator):
 
     def row_logsumexp_gradient(self, log_weights=None):
         """Gradient of `row_logsumexp` by the rows of X."""
-        width = self.X.shape[1]
-        return self._by_rows("row_logsumexp_gradient", width, self.dtype, log_weights)
+        shape = self.X.shape[1:]
+        return self._means("row_logsumexp_gradient", shape, self.dtype, log_weights)
+
+    def row_logsumexp_hessian(self, log_weights=None):
+        """Second derivatives of `row_logsumexp` by the rows of X."""
+        shape = 2 * self.X.shape[1:]
+        return self._means("row_logsumexp_hessian", shape, np.float64, log_weights)
 
     def row_softmax(self, V, log_weights=None):
         """Means of the rows of V, weighted by the kernel."""
-        return self._by_rows("row_softmax", V.shape[1], self.dtype, V, log_weights)
+        return self._means("row_softmax", V.shape[1:], self.dtype, V, log_weights)
 
     def row_mean_shift(self, log_weights=None, V=None):
         """Where mean shift takes the rows of X."""
-        width = (self.X if V is None else V).shape[1]
-        return self._by_rows("row_mean_shift", width, np.float64, log_weights, V)
+        shape = (self.X if V is None else V).shape[1:]
+        return self._means("row_mean_shift", shape, np.float64, log_weights, V)
 
-    def _by_rows(self, method, width, dtype, *arguments):
-        """A method of the blocks of rows, where the columns are no Dask array."""
+    def _means(self, method, shape, dtype, *arguments):
+        """A method whose results for blocks of columns are means of these."""
         if not self._is_of_rows:
-            raise TypeError(
-                f"{method} takes X as a Dask array, and Z as one in memory: gather "
-                "Z.compute(), or thin it first"
-            )
-        how = {"method": method, "shape": (width,), "dtype": dtype}
+            return means.merged(self, method, shape, dtype, arguments)
+        how = {"method": method, "shape": shape, "dtype": dtype}
         arguments = literal(arguments)
         return over_blocks(
             work.of_rows, self.X, **how, arguments=arguments, held=self._held
@@ -227,7 +229,7 @@ class DaskKernelOperator(KernelOperator):
             return over_blocks(
                 work.of_rows, self.X, **how, arguments=argument, held=self._held
             )
-        return pairs.merged(self, argument, merge, **how)
+        return pairs.merged(self, (argument,), merge, **how)
 
     @property
     def _is_of_rows(self):
@@ -304,6 +306,7 @@ class DaskKernelOperator(KernelOperator):
 
     def _dense(self):
         """Its columns one after another, as products with those of the unit matrix."""
-        if is_dask(self._sides[1]):
+        rows, columns = self._sides
+        if is_dask(columns) and not is_dask(rows):
             return self.T._dense().T
         return self._matmat(np.eye(self.shape[1], dtype=self.dtype))

@@ -44,18 +44,18 @@ def products(operator, rows, columns, V):
     return parts.sum(axis=1).astype(operator.dtype)
 
 
-def merged(operator, argument, merge, *, method, shape, dtype):
+def merged(operator, arguments, merge, *, method, shape, dtype):
     """A method of K(X, Z), Z in blocks, its results merged over these.
 
     Parameters
     ----------
     operator : DaskKernelOperator
-    argument : dask.array.Array of shape (m,), or None
+    arguments : tuple of dask.array.Array of shape (m, ...), or None
         In the blocks of Z.
     merge : callable
         Of results stacked along an axis, such as `np.sum`.
-    method : str
-        Of `KernelOperator`; it takes the argument.
+    method : str or callable
+        Of `KernelOperator`, or a function of one; it takes the arguments.
     shape : tuple of int
         Of the result for a row.
     dtype : dtype
@@ -66,7 +66,10 @@ def merged(operator, argument, merge, *, method, shape, dtype):
     """
     rows, columns = operator._sides
     trailing = string.ascii_uppercase[: len(shape)]
-    given = (None, None) if argument is None else (argument, "j")
+    given = []
+    for k, array in enumerate(arguments):
+        axis = string.ascii_lowercase[k]
+        given += [array, None if array is None else ("j" + axis)[: array.ndim]]
     first, out = (None, None, None, None), "j"
     new_axes = dict(zip(trailing, shape, strict=True))
     if is_dask(rows):
@@ -145,3 +148,30 @@ def forms(operator, R, kernels):
         for j in range(i, len(blocks))
     ]
     return total_of(tasks, X)
+
+
+def totals(operator, kernels):
+    """Sum of all entries of K(X, X) for each kernel; each pair of blocks once.
+
+    Parameters
+    ----------
+    operator : DaskKernelOperator
+        K(X, X).
+    kernels : list of kernels
+
+    Returns
+    -------
+    ndarray of shape (len(kernels),), float64
+    """
+    return forms(operator, _Ones(operator.shape[0]), kernels)[:, 0]
+
+
+class _Ones:
+    """A column of ones that is made where it is needed, like `RandomSigns`."""
+
+    def __init__(self, n):
+        self.shape = n, 1
+
+    def rows(self, start, stop, xp=np, dtype=np.float64):
+        """Rows ``start:stop``."""
+        return xp.ones((stop - start, 1), dtype)

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from sklearn import config_context, get_config
 
-from .arrays import check_blocks
+from .arrays import aligned, check_blocks
 from .compute import everywhere
 from .graphs import over_blocks
 from .work import OF_WORKER, on_block, task_bytes
@@ -61,3 +61,35 @@ def _of_block(rows, place, estimator, method, options, megabytes):
         # Those of X have been looked at.
         warnings.filterwarnings("ignore", "X does not have valid feature names")
         return getattr(estimator, method)(rows, **options)
+
+
+def by_rows_with(estimator, method, X, arrays, options):
+    """The same of methods that take more than X for each row.
+
+    Parameters
+    ----------
+    arrays : dict of array of shape (n, d)
+        Arguments, by name, of the shape of X; Dask's or others.
+    """
+    X = check_blocks(X)
+    names = list(arrays)
+    parts = [aligned(arrays[name], X, name) for name in names]
+    one = {name: np.zeros((1, X.shape[1])) for name in names}
+    like = _of_one_row(estimator, method, X, options | one)
+    return over_blocks(
+        _of_parts,
+        X,
+        *parts,
+        shape=like.shape[1:],
+        dtype=like.dtype,
+        names=names,
+        estimator=everywhere(estimator),
+        method=method,
+        options=options,
+        megabytes=get_config()["working_memory"],
+    )
+
+
+def _of_parts(rows, place, *parts, names, options, **how):
+    options = options | dict(zip(names, parts, strict=True))
+    return _of_block(rows, place, options=options, **how)

@@ -247,37 +247,71 @@ def of_rows(rows, place, method, arguments, held):
         return _stacked(rows, list(parts))
 
 
-def of_pair(rows, place, columns, other, argument, held, method, is_sample):
-    """The same of two blocks, or of what is held and one of columns; (1, b, ...)."""
+def of_pair(rows, place, columns, other, *arguments, held, method, is_sample):
+    """The same of two blocks, or of what is held and one of columns; (1, b, ...).
+
+    The method may also be a function of the operator.
+    """
     with on_block(other, "X" if is_sample else "Z"):
         columns = check_rows(columns)
         if rows is None or (is_sample and place[0, 0] == other[0, 0]):
             operator = held.operator(columns)
         else:
             operator = held.operator(check_rows(rows), columns)
-        return on_host(getattr(operator, method)(argument))[None]
+        if callable(method):
+            return on_host(method(operator, *arguments))[None]
+        return on_host(getattr(operator, method)(*arguments))[None]
 
 
 def form(rows, columns, place, other, R, S, held, kernels):
     """Sums of ``r_i K_ij r_j`` over two blocks and, where they are two, the mirrored.
 
-    Of each kernel and column of R and S, which are multipliers of the two blocks.
+    Of each kernel and column of R and S, which are multipliers of the two blocks. Parts
+    of blocks are taken, as there may be thousands of multipliers of a row.
     """
     with on_block(place), on_block(other):
-        rows, columns = check_rows(rows), check_rows(columns)
-        S = _multipliers(S, other)
-        if place[0, 0] == other[0, 0]:
-            return Sum(on_host(held.operator(rows).quadratic_forms(S, kernels)))
-        R, out = _multipliers(R, place).astype(np.float64), []
-        operator = held.operator(rows, columns)
-        for kernel in kernels:
-            product = on_host(operator.with_kernel(kernel) @ S).astype(np.float64)
-            out.append(2.0 * (R * product).sum(axis=0))
-        return Sum(np.stack(out))
+        rows, columns, total = check_rows(rows), check_rows(columns), 0.0
+        is_one = place[0, 0] == other[0, 0]
+        height = int(OF_ROWS * min(held.budget, task_bytes()) / (8 * R.shape[1]))
+        for i in range(0, len(rows), max(256, height)):
+            a = slice(i, min(i + max(256, height), len(rows)))
+            left = _multipliers(R, place, a)
+            if is_one:
+                own = held.operator(rows[a])
+                total = total + on_host(own.quadratic_forms(left, kernels))
+            for j in range(a.stop if is_one else 0, len(columns), max(256, height)):
+                b = slice(j, min(j + max(256, height), len(columns)))
+                operator = held.operator(rows[a], columns[b])
+                right = _multipliers(S, other, b)
+                parts = [
+                    _form_of(operator.with_kernel(kernel), left, right)
+                    for kernel in kernels
+                ]
+                total = total + 2.0 * np.stack(parts)
+        return Sum(total)
 
 
-def _multipliers(R, place):
-    """Multipliers of a block: those of `RandomSigns` are made where they are needed."""
+def _form_of(operator, R, S):
+    """``r' K s`` of each column of R and S, of two sets of rows."""
+    if operator.device.name != "cpu":
+        product = operator @ operator.device.put(S.astype(operator.dtype))
+        return (R * on_host(product)).sum(axis=0, dtype=np.float64)
+    # As quadratic forms of one set of rows are computed there.
+    narrow = operator.matrix_.precision == "medium"
+    small = S.astype(np.float32 if narrow else operator.dtype)
+    out = np.zeros(S.shape[1])
+    for cut, tile in operator.blocks():
+        top, scale = float(abs(tile).max()) if narrow else 0.0, 1.0
+        if 0.0 < top < np.inf:  # its exponent may be beyond float32
+            scale = 2.0 ** -np.round(np.log2(top))
+        product = (tile * scale if scale != 1.0 else tile).astype(small.dtype) @ small
+        out += (R[cut] * product).sum(axis=0, dtype=np.float64) / scale
+    return out
+
+
+def _multipliers(R, place, part):
+    """Of a part of a block, float64: `RandomSigns` are made where they are needed."""
     if not hasattr(R, "rows"):
-        return on_host(R)
-    return R.rows(int(place[0, 1]), int(place[0, 2]), np, np.float64)
+        return on_host(R[part]).astype(np.float64)
+    first = int(place[0, 1])
+    return R.rows(first + part.start, first + part.stop, np, np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.metrics import pairwise_distances
 
 from ..algorithms import bandwidth as rules
 from ..kernels.density import Gaussian
@@ -12,7 +13,21 @@ EUCLIDEAN = ("euclidean", "l2")
 RULES = ("scott", "silverman", "normal_reference", "lcv", "lscv", "isj", "nn")
 
 
-def resolve_bandwidth(estimator, kernel, X, weights, n, device, rng):
+def check_metric(estimator, d):
+    """An error for a metric that there is not, or that lacks a parameter."""
+    metric, params = estimator.metric, estimator.metric_params
+    if metric in EUCLIDEAN:
+        return
+    try:
+        pairwise_distances(np.zeros((2, d)), metric=metric, **(params or {}))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"metric={metric!r} with metric_params={params} is "
+            f"refused by sklearn.metrics.pairwise_distances: {error}"
+        ) from error
+
+
+def resolve_bandwidth(estimator, kernel, sample, n, rng):
     """A float, an array of shape (d,), or a matrix of shape (d, d); on the host.
 
     Parameters
@@ -20,20 +35,17 @@ def resolve_bandwidth(estimator, kernel, X, weights, n, device, rng):
     estimator : KernelDensity
         Its ``bandwidth`` and ``metric`` count.
     kernel : DensityKernel
-    X : array of shape (n, d)
-        Distinct rows, on the device.
-    weights : array of shape (n,)
-        Of sum 1; rows of weight 0 have no part.
+    sample : Sample or BlockedSample
+        Distinct rows, where they are in memory; those of weight 0 have no part.
     n : float
         Effective number of the rows before equal ones were merged.
-    device : Device
     rng : RandomState
 
     Raises
     ------
     ValueError
     """
-    given, d = estimator.bandwidth, X.shape[1]
+    given, d = estimator.bandwidth, sample.rows.shape[1]
     if not isinstance(given, str):
         return _checked(given, d, estimator.metric)
     if estimator.metric not in EUCLIDEAN:
@@ -41,50 +53,46 @@ def resolve_bandwidth(estimator, kernel, X, weights, n, device, rng):
             f"bandwidth={given!r} needs metric='euclidean', not "
             f"{estimator.metric!r}: set a number"
         )
-    kept = weights > 0
-    if not bool(kept.all()):
-        X, weights = X[kept], weights[kept]
-    if len(X) < 2:
+    sample = sample.positive()
+    if len(sample) < 2:
         raise ValueError(
             f"bandwidth={given!r} needs at least two distinct rows, and X has "
-            f"n_samples={len(X)} of them: set a number"
+            f"n_samples={len(sample)} of them: set a number"
         )
-    flat = np.flatnonzero(device.get(X.max(axis=0) == X.min(axis=0)))
+    low, high = sample.extremes()
+    flat = np.flatnonzero(low == high)
     if len(flat):
         raise ValueError(
             f"bandwidth={given!r} is 0 for column {flat[0]} of X, which is constant: "
             "leave it out, or set one number for each column"
         )
     if given == "normal_reference":
-        factor = rules.silverman(n, d)
-        return factor**2 * device.get(rules.covariance(X, weights, n_effective=n))
+        return rules.silverman(n, d) ** 2 * sample.covariance(n)
     if given == "isj":
         if d != 1:
             raise ValueError(
                 f"bandwidth='isj' is for one column, X has {d}: use 'lcv' or 'scott'"
             )
         _check_gaussian(kernel, given)
-        x = device.get(X).astype(np.float64)[:, 0]
-        return rules.plug_in(x - x.mean(), device.get(weights))
-    variances = rules.covariance(X, weights, diagonal=True, n_effective=n)
-    spread = np.sqrt(device.get(variances))
+        return sample.plug_in()
+    spread = np.sqrt(sample.covariance(n, diagonal=True))
     if not (np.isfinite(spread) & (spread > 0)).all():
         raise ValueError(f"bandwidth={given!r} overflows, or underflows, on X: scale X")
-    return _factor(given, kernel, X, weights, n, spread, device, rng) * spread
+    return _factor(given, kernel, sample, n, spread, rng) * spread
 
 
-def _factor(given, kernel, X, weights, n, spread, device, rng):
+def _factor(given, kernel, sample, n, spread, rng):
     """What the standard deviations are multiplied by."""
-    xp, d = device.xp, X.shape[1]
     if given in ("scott", "silverman"):
-        return getattr(rules, given)(n, d)
-    rows = X.astype(np.float64)
-    points = (rows - weights @ rows) / xp.asarray(spread)
+        return getattr(rules, given)(n, len(spread))
+    points = sample.standardized(spread)
     if given == "nn":
-        return rules.nearest_neighbors(device.get(points), rng)
+        return sample.nearest(points, rng)
     if given == "lscv":
         _check_gaussian(kernel, given)
-    return rules.cross_validated(given, kernel, points, weights, device, rng)
+    return rules.cross_validated(
+        given, kernel, points, sample.weights, sample.device, rng
+    )
 
 
 def _check_gaussian(kernel, given):

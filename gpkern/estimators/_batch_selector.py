@@ -16,8 +16,9 @@ from ._door import (
     all_or_nothing,
     choose_device,
 )
+from ._gathered import gathered
 from ._parameters import AT_LEAST_ONE, KERNEL, RUN
-from ._pool_rows import CENTRES, RowsOfPool
+from ._pool_rows import CENTRES, POOL, RowsOfPool
 from ._thinning_rows import rows_of, taken
 
 # Rules of variances, for which training rows are rows to condition on.
@@ -199,8 +200,8 @@ class BatchSelector(RowsOfPool, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
-            The pool.
+        X : array-like or dask.array.Array of shape (n, n_features)
+            The pool. That of a Dask array is gathered.
         y : Ignored
         X_train : array-like of shape (n_train, n_features), default=None
             Rows whose targets are known already.
@@ -234,7 +235,7 @@ class BatchSelector(RowsOfPool, BaseEstimator):
         chosen, scores = self._choose(rows, n, size, seeded)
         self.sample_indices_ = kind.out(device.put(chosen))
         if self._has_own_features:
-            self.samples_ = rows_of(given, chosen)
+            self.samples_ = gathered(rows_of(given, chosen), POOL)
         else:
             self.samples_ = kind.out(device.put(taken(X, chosen, device)))
         self.scores_ = kind.out(device.put(scores))

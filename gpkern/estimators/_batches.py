@@ -11,6 +11,7 @@ import numpy as np
 
 from ..algorithms.likelihood_ratio import SPARE, Toys
 from ._door import check_predict_X
+from ._gathered import gathered
 
 # Centres for each square root of the rows, and at most.
 PER_ROOT, MOST_CENTERS = 4, 5000
@@ -197,6 +198,7 @@ def _checked(test, rows, name, device):
             # A simulator's arrays need no names.
             warnings.filterwarnings("ignore", "X does not have valid feature names")
             rows = check_predict_X(test, rows, sparse_ok=False)
+            rows = gathered(rows, "toys are drawn here: pass a random part of the rows")
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     return test._units.scaled(rows, device)

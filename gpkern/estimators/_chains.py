@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .._device import is_cupy
-from .._validation import is_sliceable
+from .._device import is_cupy, is_dask
+from .._validation import check_rows, is_sliceable
 from ._door import to_numpy_or_cupy
 
 # Names under which samplers store gradients of the log density (nutpie: the first).
@@ -80,6 +80,60 @@ def read_draws(X, scores=None, target=None):
     _check_chains(X, scores, "scores")
     scores = _by_names_of(rows, scores)
     return Draws(points, read_statistic(X, scores, "scores"), n_chains)
+
+
+def gathered(draws, points, target):
+    """Draws and scores in memory, of points in Dask's blocks.
+
+    They are checked, and a target is called, block by block.
+
+    Parameters
+    ----------
+    draws, target
+        Of `scores_of`.
+    points : dask.array.Array of shape (n, d)
+
+    Returns
+    -------
+    Draws
+        Of arrays of float64.
+
+    Raises
+    ------
+    MemoryError
+        Where they would take more than half of this machine's memory.
+    """
+    from ..dask.arrays import aligned, collect
+    from ..dask.compute import everywhere
+    from ..dask.graphs import over_blocks
+
+    scores = draws.scores
+    scores = None if target is not None else aligned(scores, points, "scores")
+    d = points.shape[1]
+    both = over_blocks(
+        _with_scores,
+        points,
+        scores,
+        shape=(2 * d,),
+        dtype=np.float64,
+        target=None if target is None else everywhere(target),
+    )
+    remedy = "every one of them may be chosen; leave some out first, as by X[::10]"
+    both = collect(both, remedy)
+    return Draws(both[:, :d], both[:, d:], draws.n_chains)
+
+
+def _with_scores(rows, place, scores, target):
+    """Rows of a block and their scores, side by side."""
+    from ..dask.work import on_block
+
+    with on_block(place):
+        rows, name = check_rows(rows), "scores"
+        if target is not None:
+            scores, name = target(rows.copy()), "target(X)"
+        scores = check_gradients(scores, rows, name)
+        rows, scores = (a.get() if is_cupy(a) else a for a in (rows, scores))
+        return np.concatenate([rows, scores], axis=1, dtype=np.float64)
 
 
 def scores_of(draws, points, target, kind):
@@ -158,14 +212,14 @@ def _by_names_of(X, scores):
     Raises
     ------
     ValueError
-        Where the rows of two data frames have other labels.
+        Where the rows of two data frames have other labels; Dask's are not compared.
     """
     for names in ("columns", "data_vars"):
         if hasattr(X, names) and hasattr(scores, names):
             own, theirs = list(getattr(X, names)), list(getattr(scores, names))
             if own != theirs and set(own) == set(theirs):
                 scores = scores[own]
-    frames = hasattr(X, "iloc") and hasattr(scores, "iloc")
+    frames = all(hasattr(a, "iloc") and not is_dask(a) for a in (X, scores))
     if frames and not X.index.equals(scores.index):
         raise ValueError(
             "scores and X are data frames with other row labels: use "
@@ -194,10 +248,13 @@ def as_rows(array, name, axes=3):
         array = np.asarray(array)
     if getattr(array, "ndim", 0) != axes:
         return array, 1
-    array = to_numpy_or_cupy(array)
+    array = array if is_dask(array) else to_numpy_or_cupy(array)
     if 0 in array.shape:
         raise ValueError(f"{name} is empty: its shape is {array.shape}")
-    return array.reshape(-1, *array.shape[2:]), array.shape[0]
+    rows = array.reshape(-1, *array.shape[2:])
+    if is_dask(array) and axes == 3:
+        rows = rows.rechunk({1: -1})
+    return rows, array.shape[0]
 
 
 def check_gradients(array, X, name):

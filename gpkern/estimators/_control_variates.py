@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .._device import is_dask
 from ..algorithms import control_variates as cv
 from ..algorithms import integrand_choices as choices
 from ..algorithms.stein import score_scale, stein_rows
@@ -23,6 +24,7 @@ from ._chains import as_rows, check_gradients
 from ._door import (
     ArrayKind,
     all_or_nothing,
+    by_blocks,
     check_predict_X,
     choose_device,
     to_numpy_or_cupy,
@@ -202,7 +204,7 @@ class SteinControlVariates(BaseEstimator):
         ----------
         X : array-like of shape (n, d) or (chain, draw, d), or list of t arrays (n_t, d)
             Draws; a list has those of each integrand. Also ArviZ data, as `KSDTest`
-            takes it.
+            takes it, and Dask arrays, which are gathered.
         y : array-like of shape (n,) or (n, t), or list of t arrays of shape (n_t,)
             Values of the integrands; of chains, also of shape (chain, draw).
         scores : array-like of the shape of X, or list of these, default=None
@@ -251,7 +253,7 @@ class SteinControlVariates(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (m, d)
+        X : array-like or dask.array.Array of shape (m, d)
         scores : array-like of shape (m, d), default=None
             Gradients of the log density at X, where there is no target.
         task : int, default=None
@@ -259,8 +261,18 @@ class SteinControlVariates(BaseEstimator):
 
         Returns
         -------
-        array of shape (m,) or (m, t), float64
+        array of shape (m,) or (m, t), float64; a Dask array, lazy, for one
         """
+        if is_dask(X) and scores is not None:
+            from ..dask.rows import by_rows_with
+
+            check_is_fitted(self)
+            X = check_predict_X(self, X, sparse_ok=False)
+            return by_rows_with(self, "predict", X, {"scores": scores}, {"task": task})
+        return self._predict(X, scores=scores, task=task)
+
+    @by_blocks
+    def _predict(self, X, *, scores, task):
         check_is_fitted(self)
         kind, n_sets = ArrayKind(X), int(self._task[-1]) + 1
         j = 0 if task is None else task

@@ -13,8 +13,8 @@ from ._door import (
     by_blocks,
     check_fit_X,
     check_predict_X,
-    in_turn,
     check_targets,
+    in_turn,
     to_numpy_or_cupy,
 )
 from ._eigenpro_base import _EigenPro

@@ -15,6 +15,7 @@ from sklearn.base import (
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from ._door import by_blocks
 from ._networks import KeepsNetwork, prepared, unwrapped
 from ._parameters import RUN
 from ._tangent_blocks import in_blocks, kernel_matrix, projections, tangents_of
@@ -232,17 +233,18 @@ class EmpiricalNTK(
         """False: the kernel is no function of differences."""
         return False
 
+    @by_blocks
     def transform(self, X):
         """Features whose inner products are the kernel.
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
+        X : array-like or dask.array.Array of shape (n, n_features)
 
         Returns
         -------
         array of shape (n, p)
-            p is `n_projections`, or the units of the layers.
+            Of a Dask array one, lazy. p is `n_projections`, or the units of the layers.
 
         Raises
         ------

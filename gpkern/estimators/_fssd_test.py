@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval
 
 from .._device import is_cupy
 from ..algorithms import fssd, resampling
-from ..algorithms.feature_sums import rows_at
+from ..algorithms.feature_sums import scored_at
 from ..algorithms.stein import score_scale
 from ._door import ArrayKind, all_or_nothing, choose_device, to_numpy_or_cupy
 from ._independent import ONE_KERNEL, independent_sample, one_base
@@ -156,8 +156,9 @@ class FSSDTest(TestMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
-            Independent rows, float32 or float64; the work is in float64.
+        X : array-like or dask.array.Array of shape (n, n_features)
+            Independent rows, float32 or float64; the work is in float64. More than
+            5,000 rows of a Dask array stay in their blocks.
         y : Ignored
         scores : array-like of shape (n, n_features), default=None
             Gradients of the log density at X, in the place of a target.
@@ -179,14 +180,15 @@ class FSSDTest(TestMixin, BaseEstimator):
         device = choose_device(self.device, sample.points, sample.scores)
         self._check_resamples()
         points, given = (device.put(a) for a in (sample.points, sample.scores))
-        score_scale(points, given, device.xp)  # an error for units without digits
+        if sample.score_scale is None:
+            score_scale(points, given, device.xp)  # an error for units without digits
         order = rng.permutation(len(points))
         if self.locations is not None:
             V, base = device.put(self._given_locations()), one_base(self, points, rng)
         else:
             size = self._train_size(len(points))
             train, order = order[:size], order[size:]
-            parts = (rows_at(a, train, device) for a in (points, given))
+            parts = scored_at(points, given, train, device)
             V, base = self._chosen(*parts, device, rng)
         statistic, replicates = fssd.finite_set_test(
             base, points, given, order, V, self.n_resamples, device, rng

@@ -33,7 +33,7 @@ def independent_sample(estimator, X, scores=None, least=3):
     ----------
     estimator : BaseEstimator
         With a `target`.
-    X : array-like of shape (n, d)
+    X : array-like or dask.array.Array of shape (n, d)
     scores : array-like of shape (n, d) or None
     least : int
         Rows that the test needs.
@@ -58,7 +58,7 @@ def independent_sample(estimator, X, scores=None, least=3):
     n = len(sample.points)
     if n < least:
         raise ValueError(f"n_samples={n}: {name} needs at least {least} rows of X")
-    warn_if_dependent(sample.points, REMEDY)
+    warn_if_dependent(sample.correlation, REMEDY)
     return sample
 
 

@@ -19,6 +19,7 @@ from ._door import (
     check_targets,
     to_numpy_or_cupy,
 )
+from ._gathered import gathered
 
 # Draws of an integrand that leave something to predict.
 LEAST = 3
@@ -119,6 +120,7 @@ def _read_set(estimator, X, y, scores, target, check):
     target = None if target is None else as_target(target)
     draws = read_draws(X, scores, target)
     points = check(estimator, draws.points, sparse_ok=False)
+    points = gathered(points, "the fit takes all draws: thin them first, X[::10]")
     given = scores_of(
         draws, points, None if target is None else target.score, ArrayKind(X)
     )

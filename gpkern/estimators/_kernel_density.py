@@ -6,19 +6,21 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.metrics import pairwise_distances
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .._device import is_dask
 from ..algorithms import gridded
+from ..algorithms.bandwidth import Sample
 from ..algorithms.distinct import merged_rows
-from ..algorithms.kernel_sum import KernelSum
 from ..algorithms.regimes import diagnose
 from ..algorithms.whitening import Whitening
 from ..kernels.density import DENSITY_KERNELS, DensityKernel
 from ..kernels.metrics import OtherMetric
-from ._bandwidths import EUCLIDEAN, RULES, resolve_bandwidth
+from . import _density_blocks as in_blocks
+from ._bandwidths import EUCLIDEAN, RULES, check_metric, resolve_bandwidth
+from ._density_blocks import of_queries
 from ._door import (
     ArrayKind,
     all_or_nothing,
@@ -76,7 +78,8 @@ or str, default=1.0
         ``length_scale`` is replaced by the bandwidth.
     metric : str, default="euclidean"
         A metric of `sklearn.metrics.pairwise_distances`. The kernel's integral is that
-        for the Euclidean one; others are computed on the CPU, for one bandwidth.
+        for the Euclidean one; others are computed on the CPU, for one bandwidth, of a
+        sample in memory.
     atol, rtol : float, default=0
         Errors that are allowed: a density is off by at most ``atol + rtol * density``.
         With these, Gaussian kernels in one to three columns on the CPU are summed on a
@@ -107,7 +110,8 @@ or str, default=1.0
     n_effective_ : float
         ``(sum w)^2 / sum w^2`` of their weights.
     n_distinct_ : int
-        Terms of the sum, after repeated rows have been merged.
+        Terms of the sum, after repeated rows have been merged; all rows of a Dask array
+        that stays in its blocks.
 
     References
     ----------
@@ -177,9 +181,15 @@ or str, default=1.0
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or dask.array.Array of shape (n_samples, n_features)
+            Of a Dask array with more than 20,000 rows the sample stays in its blocks,
+            and sums go over these, block by block, where they are: those at rows in
+            memory are computed, and those at Dask arrays lazy. Each call reads X again
+            unless it is held by the workers, as after ``X.persist()``. Rows that occur
+            more than once are not merged then.
         y : Ignored
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : array-like or dask.array.Array of shape (n_samples,), \
+default=None
             Not negative, and not all 0.
 
         Returns
@@ -194,8 +204,13 @@ or str, default=1.0
         """
         self._validate_params()
         kind = ArrayKind(X)
-        X = in_memory(check_fit_X(self, X, sparse_ok=False))
-        self._check_metric(X)
+        X, self._blocks = in_memory(check_fit_X(self, X, sparse_ok=False)), None
+        if is_dask(X):
+            self._blocks = X.chunks[0]
+            if not in_blocks.is_few(X):
+                return in_blocks.fit_blocks(self, X, sample_weight)
+            X, sample_weight = in_blocks.gathered(X, sample_weight)
+        check_metric(self, X.shape[1])
         device = choose_device(self.device, X)
         weights = check_weights(sample_weight, X, np.float64)
         weights = np.ones(X.shape[0]) if weights is None else weights
@@ -204,15 +219,12 @@ or str, default=1.0
         weights = xp.asarray(weights / weights.sum())
         rows, shares, place = merged_rows(X, weights, xp)
         self.n_effective_ = 1.0 / float((weights**2).sum())
-        kernel = self.kernel
-        kernel = DENSITY_KERNELS[kernel]() if isinstance(kernel, str) else kernel
+        kernel, sample = self._kernel(), Sample(rows, shares, device)
         self.bandwidth_ = resolve_bandwidth(
             self,
             kernel,
-            rows,
-            shares,
+            sample,
             self.n_effective_,
-            device,
             check_random_state(self.random_state),
         )
         self._whitening = self._units(X, weights, device)
@@ -223,16 +235,18 @@ or str, default=1.0
         self.n_samples_, self.n_distinct_ = len(X), len(rows)
         return self
 
+    @of_queries
     def score_samples(self, X):
         """Log density at rows.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features)
+        X : array-like or dask.array.Array of shape (n_queries, n_features)
 
         Returns
         -------
         array of shape (n_queries,), float64
+            A lazy Dask array where X is one.
             -inf only for kernels that end at the bandwidth, beyond all rows.
         """
         rows, sums, kind = self._ready(X)
@@ -244,26 +258,28 @@ or str, default=1.0
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features)
+        X : array-like or dask.array.Array of shape (n_queries, n_features)
         y : Ignored
 
         Returns
         -------
         float
         """
-        return float(self.score_samples(X).sum())
+        total = self.score_samples(X).sum()
+        return float(choose_device("cpu").whole(total) if is_dask(total) else total)
 
+    @of_queries
     def score_gradient(self, X):
         """Gradient of the log density at rows: the score of Stein's method.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features)
+        X : array-like or dask.array.Array of shape (n_queries, n_features)
 
         Returns
         -------
         array of shape (n_queries, n_features), float64
-            Zeros where the density is 0.
+            Zeros where the density is 0. A lazy Dask array where X is one.
         """
         rows, sums, kind = self._ready(X)
         with sums.device.here():
@@ -276,9 +292,12 @@ or str, default=1.0
         Returns
         -------
         array of shape (n_samples,), float64
-            In the order of `fit`, of a copy of a row its other copies stay.
+            In the order of `fit`, of a copy of a row its other copies stay. A Dask
+            array where the sample was one.
         """
         sums, kind = self._sums()
+        if is_dask(sums.points):
+            return in_blocks.logs_without_self(sums) - self._log_integral
         device, xp = sums.device, sums.device.xp
         with device.here():
             own = xp.asarray(device.put(to_numpy_or_cupy(self._own)))
@@ -292,7 +311,8 @@ or str, default=1.0
                 total = xp.logaddexp(others, xp.log(rest))
             alone = own >= 1.0  # nothing is left
             total -= xp.log1p(-xp.where(alone, 0.0, own))
-            return kind.out(total - self._log_integral)
+            found = kind.out(total - self._log_integral)
+            return in_blocks.as_blocks(found, self._blocks)
 
     def sample(self, n_samples=1, random_state=None):
         """Draw rows from the density, of any kernel.
@@ -311,21 +331,22 @@ or str, default=1.0
         if self.metric not in EUCLIDEAN:
             raise ValueError(f"sample needs metric='euclidean', not {self.metric!r}")
         rng, d = check_random_state(random_state), self.n_features_in_
-        weights = device.get(sums.weights)
-        rows = rng.choice(len(weights), n_samples, p=weights / weights.sum())
+        with device.here():
+            rows = in_blocks.drawn_rows(sums, n_samples, rng)
         steps = rng.normal(size=(n_samples, d))
         steps /= np.linalg.norm(steps, axis=1, keepdims=True)
         steps *= self.kernel_.radii(n_samples, d, rng)[:, None]
         with device.here():
-            drawn = sums.points[xp.asarray(rows)].astype(np.float64) + xp.asarray(steps)
-            return kind.out(self._whitening.back(drawn, xp))
+            rows = rows.astype(np.float64) + xp.asarray(steps)
+            return kind.out(self._whitening.back(rows, xp))
 
     def diagnose(self, X=None):
         """How far the estimate can be trusted: from how many rows each value comes.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features), default=None
+        X : array-like or dask.array.Array of shape (n_queries, n_features), \
+default=None
             Rows to look at; None for up to 1,000 of the sample, each left out.
 
         Returns
@@ -345,6 +366,11 @@ or str, default=1.0
 
     # ------------------------------------------------------------------ inside
 
+    def _kernel(self):
+        """The kernel as an object."""
+        named = isinstance(self.kernel, str)
+        return DENSITY_KERNELS[self.kernel]() if named else self.kernel
+
     def _floats(self, X):
         """Rows in a float dtype; float64 where errors are to be within bounds."""
         keeps = X.dtype.kind == "f" and X.dtype.itemsize > 2
@@ -358,19 +384,6 @@ or str, default=1.0
             return sums.log(rows)
         unit = np.exp(self._log_integral)
         return gridded.log_sum(sums, rows, self.atol * unit, self.rtol)
-
-    def _check_metric(self, X):
-        """An error for a metric that there is not, or that lacks a parameter."""
-        if self.metric in EUCLIDEAN:
-            return
-        try:
-            few = np.zeros((2, X.shape[1]))
-            pairwise_distances(few, metric=self.metric, **(self.metric_params or {}))
-        except (ValueError, TypeError) as error:
-            raise ValueError(
-                f"metric={self.metric!r} with metric_params={self.metric_params} is "
-                f"refused by sklearn.metrics.pairwise_distances: {error}"
-            ) from error
 
     def _units(self, X, weights, device):
         """What rows are shifted and divided by."""
@@ -407,18 +420,13 @@ or str, default=1.0
         kernel = self.kernel_
         if self.metric not in EUCLIDEAN:
             kernel = OtherMetric(kernel, self.metric, self.metric_params)
-        points, shares = (
-            device.xp.asarray(device.put(to_numpy_or_cupy(a)))
-            for a in (self._points, self._shares)
-        )
-        return KernelSum(kernel, points, shares, device)
+        return in_blocks.sum_of(kernel, self._points, self._shares, device)
 
     def _sums(self, X=None):
         """The sum of kernels on its device, and the user's type of array."""
         check_is_fitted(self)
-        points = to_numpy_or_cupy(self._points)
-        arrays = (points,) if X is None else (X, points)
-        device = choose_device(self.device, *arrays, predicting=True)
+        given = () if X is None else (X,)
+        device = in_blocks.device_of(self, self._points, *given)
         with device.here():
             return self._sum_on(device), ArrayKind(self._points)
 
@@ -428,6 +436,8 @@ or str, default=1.0
         kind = ArrayKind(X)
         X = in_memory(check_predict_X(self, X, sparse_ok=False))
         sums, _ = self._sums(X)
+        if is_dask(X):
+            return in_blocks.into_units(self, X, FARTHEST, FAR), sums, kind
         with sums.device.here():
             rows = self._floats(sums.device.put(X))
             if sums.points.dtype == np.float64:

@@ -11,6 +11,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 
+from .._device import is_dask
 from ..algorithms import thinning
 from ..algorithms.mean_distance import mean_distance, random_distance
 from ..kernels.resolve import KERNEL_NAMES
@@ -24,11 +25,13 @@ from ._door import (
     choose_device,
 )
 from ._parameters import RUN
+from ._thinning_blocks import check_same_length, choose_of_blocks, gathered
 from ._thinning_rows import (
     Chosen,
     RowsAndKernels,
     check_kernel,
     in_memory,
+    of_positive_weight,
     rows_of,
     size_of,
     taken,
@@ -238,8 +241,12 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
-            The sample.
+        X : array-like or dask.array.Array of shape (n, n_features)
+            The sample. A Dask array of more than 20,000 rows may be larger than
+            memory: workers compress its blocks to about ``2^oversampling`` times the
+            square root of their rows, and these are merged. It is read some eight
+            times: ``X.persist()`` where the workers can hold it. With `method` other
+            than "compress++" and "auto" the rows are gathered.
         y : array-like of shape (n,) or (n, n_targets), default=None
             Classes, for ``stratify="y"``, or targets, for `y_kernel`; otherwise
             ignored.
@@ -255,22 +262,26 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         kind = ArrayKind(X)
         X = in_memory(check_fit_X(self, X, sparse_ok=False))
         device = choose_device(self.device, X)
+        X = given = gathered(X, self) if is_dask(X) else X
         random_state = check_random_state(self.random_state)
         weights = check_weights(sample_weight, X, np.float64)
-        kept = np.ones(X.shape[0], bool) if weights is None else weights > 0
-        rows, X = np.flatnonzero(kept), self._with_targets(X, y, device)
-        if weights is not None:
-            X = taken(X, rows, device)
-        share = None if weights is None else weights[rows] / weights[rows].sum()
-        size = size_of(self.n_samples, len(rows))
-        embedding = self._embedding(X, len(rows), self.random_state)
+        X = self._with_targets(X, y, device)
+        X, rows, share = of_positive_weight(X, weights, device)
+        n = X.shape[0]
+        size = size_of(self.n_samples, n)
+        embedding = self._embedding(X, n, self.random_state)
         operator = embedding.operator(X, device)
         check_kernel(operator, np.random.RandomState(0))
         way = self._thinning(embedding, self._method(embedding.kernel, *X.shape))
-        if self.stratify is None:
+        if is_dask(X):
+            chosen, path = choose_of_blocks(
+                way, embedding, operator, X, size, share, random_state
+            )
+        elif self.stratify is None:
             chosen, path = way.choose(operator, size, share, random_state)
         else:
-            classes = check_labels(y, kept, self)[kept]
+            classes = check_labels(y, given, self)
+            classes = classes if rows is None else classes[rows]
             check_classification_targets(classes)
             chosen, path = way.choose_of_each(
                 operator, size, share, classes, random_state
@@ -282,10 +293,11 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
             weights = self._weights_of_each(operator, chosen, share, classes)
         distances = self._distances(operator, chosen, weights, share, random_state)
         values = taken(X, chosen, device)
-        chosen = Chosen(rows[chosen], values, weights, path, distances)
+        numbers = chosen if rows is None else taken(rows, chosen, device)
+        chosen = Chosen(numbers, values, weights, path, distances)
         self._store(embedding, way, chosen, kind, device)
         if self.verbose:
-            self._report(len(rows))
+            self._report(n)
         return self
 
     def fit_resample(self, X, y=None, sample_weight=None):
@@ -293,7 +305,7 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
+        X : array-like or dask.array.Array of shape (n, n_features)
         y : array-like of shape (n, ...), default=None
         sample_weight : array-like of shape (n,), default=None
             Of `fit`. What is returned is to be weighted by `weights_`.
@@ -301,10 +313,13 @@ class KernelThinning(Streaming, RowsAndKernels, BaseEstimator):
         Returns
         -------
         X : array of shape (n_samples, n_features)
+            Of a Dask array or DataFrame a Dask array, which is lazy.
         y : array of shape (n_samples, ...), where it was given
+            Of the type of y.
         """
         if y is not None:
-            check_consistent_length(X, y)
+            check = check_same_length if is_dask(X) else check_consistent_length
+            check(X, y)
         self.fit(X, y, sample_weight)
         X, rows = rows_of(X, self.sample_indices_), self.sample_indices_
         return X if y is None else (X, rows_of(y, rows))

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .._device import is_dask
 from ..algorithms import resampling, stein
 from ..algorithms.stein import stein_sums
 from ._door import (
@@ -32,6 +33,10 @@ from ._testing import (
 )
 
 NULLS = ("wild", "auto", "multinomial", "markov", "parametric")
+IN_BLOCKS = (
+    "null={!r} takes rows in the memory of the caller, and X is a Dask array of {} "
+    "rows: gather them, X.compute(), or use null='wild' for independent rows"
+)
 CHAINS = "use null='markov', with chains as X of shape (chain, draw, n_features)"
 
 
@@ -125,6 +130,11 @@ class KSDTest(TestMixin, BaseEstimator):
     second and 20,000 rows some ten, for each kernel; smooth kernels in one or two
     columns take far less.
 
+    Of a Dask array with more than 5,000 rows the sample stays in its blocks: workers
+    evaluate the target, each pair of blocks once, and the replicates, which are those
+    of the same rows in memory to a ten-thousandth of their spread. The nulls "wild"
+    and "multinomial" do so; others need the rows gathered.
+
     Where a density does not fall to 0 at an edge of its support, as the exponential
     and the uniform one do not, or no faster than in proportion to the distance, as
     gamma densities of shape 2 and less, its own samples are rejected too often: move to
@@ -202,7 +212,8 @@ class KSDTest(TestMixin, BaseEstimator):
         X : array-like of shape (n, n_features) or (chain, draw, n_features)
             The sample; one of a single column is ``x[:, None]``. Also an xarray
             Dataset, or ArviZ's InferenceData or DataTree, whose stored gradients are
-            the scores where there is no target.
+            the scores where there is no target. Or dask.array.Array of shape
+            (n, n_features), whose rows stay where they are if there are many.
         y : Ignored
         scores : array-like of the shape of X, str or list of str, default=None
             Gradients of the log density at X, in the place of a target; names are
@@ -216,7 +227,8 @@ class KSDTest(TestMixin, BaseEstimator):
         ------
         ValueError
             For fewer than three rows, equal rows, scores that are missing or not
-            finite, and kernels that are not smooth enough.
+            finite, and kernels that are not smooth enough. For Dask arrays of more than
+            5,000 rows also where the null needs them in memory.
         """
         self._validate_params()
         vars(self).pop("autocorrelation_time_", None)  # of an earlier fit
@@ -242,8 +254,8 @@ class KSDTest(TestMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_queries, n_features), default=None
-            None: the sample itself, one chain after another, of which the mean is the
-            V-statistic.
+            Or a dask.array.Array. None: the sample itself, one chain after another, of
+            which the mean is the V-statistic.
         scores : array-like of the shape of X, default=None
             Where there is no target.
 
@@ -251,10 +263,13 @@ class KSDTest(TestMixin, BaseEstimator):
         -------
         array of shape (n_queries,), float64
             Means of the Stein kernel with the rows of the sample; of the kernel with
-            the smallest p-value where there are several.
+            the smallest p-value where there are several. A Dask array, lazy, where X or
+            the sample itself, if it is X, is one.
         """
         device, points, given, kind = self._fitted(X)
         sums = stein_sums(points, given, [self.kernels_[self.best_]], device)
+        if X is None and scores is None and is_dask(points):
+            return sums.means_at(stein.stein_rows(points, given, device.xp))[0]
         if X is None and scores is None:
             return kind.out(sums.row_sums[0] / len(points))
         rows = scored_rows(self, X, scores, device)
@@ -265,11 +280,11 @@ class KSDTest(TestMixin, BaseEstimator):
 
         Parameters
         ----------
-        V : array-like of shape (n_queries, n_features)
+        V : array-like or dask.array.Array of shape (n_queries, n_features)
 
         Returns
         -------
-        array of shape (n_queries, n_features), float64
+        array of shape (n_queries, n_features), float64; lazy where V is a Dask array
             ``mean_i s_i k(x_i, v) + grad_{x_i} k(x_i, v)``: the field along which the
             sample would have to move; of the kernel with the smallest p-value where
             there are several.
@@ -314,13 +329,21 @@ class KSDTest(TestMixin, BaseEstimator):
 
     def _null_of(self, sample):
         """The null distribution in use; warns where it does not fit the rows."""
+        if sample.in_blocks and self.null in ("markov", "parametric"):
+            raise ValueError(IN_BLOCKS.format(self.null, len(sample.points)))
         if self.null not in ("wild", "multinomial", "auto"):
             return self.null
         if self.null == "auto" and sample.has_chains:
             return "markov"
         if self.null == "auto":
-            if not sample.looks_dependent:
+            if sample.correlation is None:
                 return "wild"
+            if sample.in_blocks:
+                remedy = IN_BLOCKS.format("markov", len(sample.points))
+                raise ValueError(
+                    f"successive rows of X correlate ({sample.correlation:.2f}), as "
+                    f"draws of a chain do: {remedy}"
+                )
             warnings.warn(
                 "successive rows of X correlate: they are taken as draws of a chain "
                 "(null='markov'); shuffle rows that are sorted but independent, or use "
@@ -329,7 +352,7 @@ class KSDTest(TestMixin, BaseEstimator):
                 stacklevel=4,
             )
             return "markov"
-        warn_if_dependent(sample.points, CHAINS)
+        warn_if_dependent(sample.correlation, CHAINS)
         return self.null
 
     def _replicates(self, sums, sample, rng, device):
@@ -362,9 +385,11 @@ class KSDTest(TestMixin, BaseEstimator):
     def _fitted(self, X):
         """Device, sample and scores on it, and the user's type of array."""
         check_is_fitted(self)
-        own = to_numpy_or_cupy(self._points)
+        own, given = (
+            a if is_dask(a) else to_numpy_or_cupy(a)
+            for a in (self._points, self._scores)
+        )
         arrays = (own,) if X is None else (X, own)
         device = choose_device(self.device, *arrays, predicting=True)
-        given = to_numpy_or_cupy(self._scores)
         kind = ArrayKind(self._points if X is None else X)
         return device, device.put(own), device.put(given), kind

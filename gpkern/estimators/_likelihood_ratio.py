@@ -22,13 +22,17 @@ from ._batches import LikelihoodRatioResult, Units, check_expected, make_toys
 from ._door import (
     ArrayKind,
     all_or_nothing,
+    by_blocks,
     check_fit_X,
     check_predict_X,
     choose_device,
     to_numpy_or_cupy,
 )
+from ._gathered import gathered
 from ._parameters import AT_LEAST_ONE, RUN
 
+# Where a Dask array does not fit in memory.
+FEWER = "the fits take all of them: pass a random part of the rows"
 # Of the pairs' distances: the default length scale.
 QUANTILE = 0.9
 # Toys of which a fit can be judged, and its p-value from which they are no chi-square.
@@ -209,14 +213,16 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_reference, n_features)
-            The reference: rows of a detector, say, that is known to work.
+        X : array-like or dask.array.Array of shape (n_reference, n_features)
+            The reference: rows of a detector, say, that is known to work. Those of a
+            Dask array are gathered.
         y : Ignored
         expected : float
             Rows that a batch has on average.
         null : array-like of shape (n_null, n_features) or callable, default=None
             Where the toys' batches come from: more rows like those of the reference,
-            or ``null(n_rows, rng)``, a simulator. None: rows of the reference.
+            also a dask.array.Array, or ``null(n_rows, rng)``, a simulator. None: rows
+            of the reference.
 
         Returns
         -------
@@ -231,6 +237,7 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
         self._validate_params()
         kind, rng = ArrayKind(X), check_random_state(self.random_state)
         X = check_fit_X(self, X, sparse_ok=False, ensure_min_samples=2)
+        X = gathered(X, FEWER)
         self.expected_ = check_expected(expected, self.counts)
         device = choose_device(self.device, X)
         X = device.xp.asarray(device.put(X))
@@ -255,9 +262,9 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_rows, n_features)
+        X : array-like or dask.array.Array of shape (n_rows, n_features)
             The batch, of any number of rows, which counts too; with
-            ``counts="fixed"`` of `expected` rows.
+            ``counts="fixed"`` of `expected` rows. Those of a Dask array are gathered.
 
         Returns
         -------
@@ -271,7 +278,7 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
         """
         check_is_fitted(self, "null_distribution_")
         kind = ArrayKind(X)
-        X = check_predict_X(self, X, sparse_ok=False)
+        X = gathered(check_predict_X(self, X, sparse_ok=False), FEWER)
         if self.counts == "fixed" and len(X) != self.expected_:
             raise ValueError(
                 f"X has {len(X)} rows, but with counts='fixed' all batches have "
@@ -291,18 +298,20 @@ class LearnedLikelihoodRatioTest(BaseEstimator):
         self.dual_coef_, self.intercept_ = kind.out(coef), constant
         return self.result_
 
+    @by_blocks
     def score_samples(self, X):
         """Logarithm of the density of the last batch over that of the reference.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or dask.array.Array of shape (n_samples, n_features)
 
         Returns
         -------
         array of shape (n_samples,)
             Above 0 where the batch has more rows than are expected, as of counts. Far
-            from all centres it is the intercept, the same everywhere.
+            from all centres it is the intercept, the same everywhere. Of a Dask array
+            one, lazy.
         """
         check_is_fitted(
             self,

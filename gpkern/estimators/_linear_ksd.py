@@ -9,6 +9,7 @@ from scipy import stats
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
+from .._device import is_dask
 from ..algorithms.feature_sums import rows_at
 from ..algorithms.stein import score_scale, stein_rows
 from ..kernels.stein import SteinKernel
@@ -126,9 +127,10 @@ class LinearKSDTest(TestMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
-            Independent rows, float32 or float64; the work is in float64. Of an odd
-            number one is left out.
+        X : array-like or dask.array.Array of shape (n, n_features)
+            Independent rows, float32 or float64; the work is in float64. More than
+            5,000 rows of a Dask array stay in their blocks. Of an odd number
+            one is left out.
         y : Ignored
         scores : array-like of shape (n, n_features), default=None
             Gradients of the log density at X, in the place of a target.
@@ -152,7 +154,7 @@ class LinearKSDTest(TestMixin, BaseEstimator):
         self.length_scale_ = getattr(self.kernel_, "length_scale", None)
         # Shuffled, so that sorted rows too make independent pairs.
         order = rng.permutation(len(points))
-        h = pair_values(self.kernel_, points, given, order, device)
+        h = pair_values(self.kernel_, points, given, order, device, sample.score_scale)
         mean, spread = float(h.mean()), float(h.std(ddof=1))
         if not 0 < spread < math.inf:
             raise ValueError(
@@ -164,7 +166,7 @@ class LinearKSDTest(TestMixin, BaseEstimator):
         return self._conclude(statistic, stats.norm.sf(statistic), stats.norm())
 
 
-def pair_values(base, points, scores, order, device):
+def pair_values(base, points, scores, order, device, scale=None):
     """The Stein kernel of rows ``order[2 i]`` and ``order[2 i + 1]``.
 
     Parameters
@@ -174,15 +176,27 @@ def pair_values(base, points, scores, order, device):
     order : ndarray of shape (n,)
         Of whole numbers, on the host.
     device : Device
+    scale : float, default=None
+        `score_scale`, where it is known.
 
     Returns
     -------
     array of shape (n // 2,), float64
         On the device.
     """
+    if scale is None:
+        scale = score_scale(points, scores, device.xp)
     xp, d = device.xp, points.shape[1]
-    kernel = SteinKernel(base, d, score_scale(points, scores, xp))
-    pairs = len(order) // 2
+    kernel, pairs = SteinKernel(base, d, scale), len(order) // 2
+    if is_dask(points):
+        from ..dask import sample_rows
+
+        rows = stein_rows(points, scores, xp)
+        operator = make_operator(kernel, rows, None, device, dtype=np.float64)
+        sides = (rows[order[a : 2 * pairs : 2]] for a in (0, 1))
+        return sample_rows.gathered(
+            sample_rows.pair_values(kernel, *sides, operator), rows
+        )
     height, out = max(1, CHUNK // (4 * d)), []
     for a in range(0, pairs, height):
         at = order[2 * a : 2 * min(a + height, pairs)]

@@ -11,7 +11,7 @@ from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from .. import _device
-from .._device import is_cupy
+from .._device import is_cupy, is_dask
 from .._validation import check_rows
 from ..algorithms.landmarks import leverage_rows
 from ..kernels.resolve import resolve_kernel
@@ -160,9 +160,11 @@ def choose_centers(estimator, kernel, data, device, random_state, weights=None):
         return None
     if hasattr(wanted, "fit"):
         sampler = _sampler(estimator, kernel, random_state)
-        y = device.get(winners(data.y) if is_classifier(estimator) else data.y)
+        y = winners(data.y) if is_classifier(estimator) else data.y
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-        rows = _sampled_rows(sampler, data, y, device.get(weights))
+        if not is_dask(data.X):
+            y, weights = device.get(y), device.get(weights)
+        rows = _sampled_rows(sampler, data, y, weights)
         return data.rows(np.unique(device.get(to_numpy_or_cupy(rows))))
     if np.ndim(wanted):
         given = _given_centers(wanted, data.shape[1])
@@ -211,7 +213,14 @@ def _sampled_rows(sampler, data, y, weights):
             f"n_centers={name} takes dense rows, and X is sparse: pass X.toarray(), or "
             "a number of centers"
         )
-    if not data.in_runs:
+    if is_dask(data.X):
+        held_out = getattr(data, "left_out", ())
+        if len(held_out) and has_fit_parameter(sampler, "sample_weight"):
+            from ..dask.weighted import all_but
+
+            extra["sample_weight"] = all_but(held_out, data.X)
+        sampler.fit(data.X, y, **extra)
+    elif not data.in_runs:
         sampler.fit(data.all_rows(), y, **extra)
     elif not hasattr(sampler, "partial_fit"):
         raise ValueError(

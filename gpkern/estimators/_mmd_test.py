@@ -12,9 +12,9 @@ from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from .._device import is_cupy
+from .._device import is_cupy, is_dask
 from ..algorithms import mmd
-from ..algorithms.pair_sums import GramSums, PairSums
+from ..algorithms.pair_sums import GramSums, pair_sums
 from ..kernels import InverseMultiquadric, Laplacian, median_distance
 from ..operator import make_operator
 from ..targets.base import namespace
@@ -28,19 +28,21 @@ from ._door import (
 )
 from ._parameters import KERNEL
 from ._testing import (
-    LARGEST_ROWS,
     LEVEL,
     N_SCALES,
     TestMixin,
     bases_of,
     check_sample,
     length_scales_of,
+    some_rows,
 )
 from ._two_samples import (
+    both_in_blocks,
     by_columns_of,
     check_gram,
     check_sizes,
     check_symmetric,
+    in_order,
     second_sample,
     warn_of_labels,
 )
@@ -121,6 +123,11 @@ default=None
     --------
     KSDTest : Compares a sample with a density.
 
+    Notes
+    -----
+    Of Dask arrays with more than 5,000 rows in all both samples stay in blocks, and
+    workers evaluate the pairs of these.
+
     References
     ----------
     Gretton et al. (2012), A kernel two-sample test; Schrab et al. (2023), MMD
@@ -186,10 +193,10 @@ default=None
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
+        X : array-like or dask.array.Array of shape (n, n_features)
             The first sample; or the rows of both; or, for "precomputed", their Gram
             matrix.
-        y : array-like of shape (m, n_features) or (n,)
+        y : array-like or dask.array.Array of shape (m, n_features) or (n,)
             The second sample; or labels of two values, one for each row of X: the
             rows of the smaller value are the first sample.
 
@@ -209,16 +216,16 @@ default=None
         X, n, order = self._two_samples(X, y)
         device = choose_device(self.device, X)
         xp = device.xp
-        X = xp.asarray(device.put(X))
-        if order is not None:
-            X = X[xp.asarray(order)]
+        X = in_order(X if is_dask(X) else xp.asarray(device.put(X)), order, n)
         if self._is_given:
             self.kernels_, sums = [], GramSums(X[:, xp.asarray(order)], device)
         else:
+            own, X = X, device.keep(X)  # of a Dask array what is lazy is kept
             check_sample(X, 4)
             self.kernels_ = self._kernels(X, rng)
             check_symmetric(self.kernels_, X, device)
-            sums = PairSums(X, self.kernels_, device, REST, "high")
+            sums = pair_sums(X, self.kernels_, device, REST, "high")
+            X = own
         self.length_scale_ = length_scales_of(self.kernels_)
         self._check_resamples()
         self._rows, self._first = kind.out(X), n
@@ -229,18 +236,19 @@ default=None
 
         Parameters
         ----------
-        V : array-like of shape (n_queries, n_features)
+        V : array-like or dask.array.Array of shape (n_queries, n_features)
 
         Returns
         -------
-        array of shape (n_queries,), float64
+        array of shape (n_queries,), float64; lazy where V is a Dask array
             Difference of the kernel means, of the kernel with the smallest p-value
             where there are several.
         """
         check_is_fitted(self)
         if not self.kernels_:
             raise ValueError("witness_function needs a kernel, not 'precomputed'")
-        kind, rows = ArrayKind(V), to_numpy_or_cupy(self._rows)
+        kind, rows = ArrayKind(V), self._rows
+        rows = rows if is_dask(rows) else to_numpy_or_cupy(rows)
         V = check_predict_X(self, V, sparse_ok=False)
         device = choose_device(self.device, V, rows, predicting=True)
         n, size = self._first, len(rows)
@@ -273,6 +281,8 @@ default=None
             )
         y = by_columns_of(X, y)
         X = check_fit_X(self, X, sparse_ok=False)
+        if is_dask(X) or is_dask(y):
+            X, y = both_in_blocks(X, y, self._is_given)
         if self._is_given:
             if self.aggregate or self.length_scale is not None:
                 raise ValueError(
@@ -280,8 +290,8 @@ default=None
                     "aggregate=False and length_scale=None"
                 )
             check_gram(X)
-        y = to_numpy_or_cupy(y)
-        y = y if is_cupy(y) else np.asarray(y)
+        y = y if is_dask(y) else to_numpy_or_cupy(y)
+        y = y if is_cupy(y) or is_dask(y) else np.asarray(y)
         if y.ndim == 2 and y.shape[1] == X.shape[1] and not self._is_given:
             n, first = len(X), X
             second = second_sample(y)
@@ -335,13 +345,7 @@ default=None
         if not self.kernels_:
             device = sums.device
             return device.get(device.xp.diagonal(sums.rows[:n, n:]).sum())[None]
-        first, second = sums.rows[:n], sums.rows[n:]
-        return np.array(
-            [
-                float(make_operator(k, first, second, sums.device).diagonal().sum())
-                for k in self.kernels_
-            ]
-        )
+        return sums.own_pairs(sums.rows[:n], sums.rows[n:])
 
 
 def spread_scales(X, kernel):
@@ -349,9 +353,7 @@ def spread_scales(X, kernel):
 
     Schrab et al. (2023), section 5.2, of the distance that the kernel is of.
     """
-    some = X[:: max(1, len(X) // LARGEST_ROWS)]
-    some = np.asarray(some.get() if is_cupy(some) else some, dtype=np.float64)
-    apart = pdist(some, "cityblock" if kernel == "laplacian" else "euclidean")
+    apart = pdist(some_rows(X), "cityblock" if kernel == "laplacian" else "euclidean")
     apart = apart[apart > 0]
     if not len(apart):
         return [median_distance(X)]

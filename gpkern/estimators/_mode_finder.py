@@ -6,18 +6,19 @@ import warnings
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClusterMixin, clone
-from sklearn.frozen import FrozenEstimator
+from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import NotFittedError, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
+from .._device import is_dask
 from ..algorithms.bounds import upper_bound
 from ..algorithms.mean_shift import ascend
 from ..algorithms.mode_search import ModeSearch, nearest_mode
 from ..kernels.density import DENSITY_KERNELS, DensityKernel
+from . import _density_blocks as in_blocks
 from ._bandwidths import RULES
-from ._density_field import field_of
+from ._density_field import density_of, field_of
 from ._door import (
     ArrayKind,
     _on_host,
@@ -28,7 +29,6 @@ from ._door import (
     choose_device,
     to_numpy_or_cupy,
 )
-from ._kernel_density import KernelDensity
 from ._thinning_rows import in_memory
 
 # Share of the places that were climbed from up to which modes of their own are no sign
@@ -110,7 +110,8 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
     mode_parent_ : ndarray of int, shape (n_modes,)
         The denser mode that each would go into, were it merged; 0 for the first.
     labels_ : ndarray of int, shape (n_samples,)
-        Mode of each row, -1 for none; computed when it is first asked for.
+        Mode of each row, -1 for none; computed when it is first asked for. A Dask
+        array where X was one, and lazy where that was large.
     basin_weight_ : ndarray of shape (n_modes,)
         Share of the rows, by weight, that belong to each mode; see `labels_`.
     upper_bound_ : float
@@ -200,10 +201,17 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            The sample; where `kde` is fitted already, rows to be labelled.
+        X : array-like or dask.array.Array of shape (n_samples, n_features)
+            The sample; where `kde` is fitted already, rows to be labelled. Of a Dask
+            array with more than 20,000 rows the sample stays in its blocks, and each
+            step of the search is a pass over these: call ``X.persist()`` first where
+            the workers can hold it. Its rows get labels with ``assign="nearest"``
+            alone. Of very many rows it is quicker, and labels come by either way, to
+            find the modes of some: pass as `kde` a frozen `KernelDensity` of the rows
+            that `KernelThinning` keeps.
         y : Ignored
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : array-like or dask.array.Array of shape (n_samples,), \
+default=None
             Of the sample.
 
         Returns
@@ -212,10 +220,15 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         """
         self._validate_params()
         kind = ArrayKind(X)
-        X = in_memory(check_fit_X(self, X, sparse_ok=False))
+        X, self._blocks = in_memory(check_fit_X(self, X, sparse_ok=False)), None
+        if is_dask(X) and in_blocks.is_few(X):
+            self._blocks = X.chunks[0]
+            X, sample_weight = in_blocks.gathered(X, sample_weight)
         check_weights(sample_weight, X, np.float64)
-        self.kde_ = self._density(X, sample_weight)
-        device = choose_device(self.device, X)
+        self.kde_ = density_of(self, X, sample_weight)
+        if self.min_weight > 0 and is_dask(X):
+            in_blocks.check_can_label(self, f"min_weight={self.min_weight}")
+        device = self._device(X)
         field, whitening, log_unit = field_of(self.kde_, device)
         search = ModeSearch(
             self.strategy,
@@ -235,8 +248,7 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
                 )
             self._found = found.without(small)
             number = np.where(small, -1, np.cumsum(~small) - 1)
-            labels = number[np.asarray(_on_host(self._labels))]
-            self._labels = kind.out(device.xp.asarray(labels))
+            self._labels = in_blocks.renumbered(self._labels, number, device, kind)
         self._store(field, whitening, kind)
         if not found.is_exhaustive and len(found.points) > MOST_FOUND * found.n_starts:
             warnings.warn(
@@ -252,22 +264,23 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features)
+        X : array-like or dask.array.Array of shape (n_queries, n_features)
+            Rows of a Dask array do not climb the density of a sample in blocks: that
+            takes ``assign="nearest"``.
 
         Returns
         -------
         ndarray of int, shape (n_queries,)
-            Numbers of the rows of `modes_`.
+            Numbers of the rows of `modes_`. A lazy Dask array where X is one.
         """
         check_is_fitted(self)
         kind = ArrayKind(X)
-        return self._assigned(
-            in_memory(check_predict_X(self, X, sparse_ok=False)), kind
-        )
+        X = in_memory(check_predict_X(self, X, sparse_ok=False))
+        return in_blocks.labels_of(self, X) if is_dask(X) else self._assigned(X, kind)
 
     def _assigned(self, X, kind):
         """`predict` of rows that have been checked."""
-        device = choose_device(self.device, X, predicting=True)
+        device = self._device(X, predicting=True)
         with device.here():
             field, whitening, _ = field_of(self.kde_, device)
             rows = whitening.into(device.xp.asarray(device.put(X)), device.xp)
@@ -286,9 +299,13 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         check_is_fitted(self)
         if self._labels is None:
             rows = self._rows
-            kind, rows = ArrayKind(rows), to_numpy_or_cupy(rows)
-            self._labels = self._assigned(rows, kind)
-        return self._labels
+            if is_dask(rows):
+                in_blocks.check_can_label(self, "labels_")
+                self._labels = in_blocks.labels_of(self, rows)
+            else:
+                kind, rows = ArrayKind(rows), to_numpy_or_cupy(rows)
+                self._labels = self._assigned(rows, kind)
+        return in_blocks.as_blocks(self._labels, self._blocks)
 
     @property
     def basin_weight_(self):
@@ -300,7 +317,7 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
         """What the log density exceeds nowhere."""
         check_is_fitted(self)
         if self._bound is None:
-            device = choose_device(self.device, self._rows, predicting=True)
+            device = self._device(self._rows, predicting=True)
             with device.here():
                 field, _, log_unit = field_of(self.kde_, device)
                 found = float(self.mode_log_density_[0]) + log_unit
@@ -320,62 +337,23 @@ class KDEModeFinder(ClusterMixin, BaseEstimator):
 
     def _weights_of(self, count):
         """Share of the sample in each of so many basins."""
-        labels = np.asarray(_on_host(self.labels_))
+        labels = self.labels_
+        if is_dask(self._rows):
+            # Held by the workers from now on, as all of them have been computed.
+            self._labels = choose_device("cpu").keep(labels)
+            return in_blocks.shares_of(self._labels, self._row_weights, count)
+        labels = np.asarray(_on_host(self._labels))
         weights = check_weights(self._row_weights, labels, np.float64)
         weights = np.ones(len(labels)) if weights is None else weights / weights.max()
         found = labels >= 0
         shares = np.bincount(labels[found], weights[found], minlength=count)
         return shares / weights.sum()
 
-    def _density(self, X, sample_weight):
-        """The density, fitted."""
-        given = self.kde
-        frozen = isinstance(given, FrozenEstimator)
-        given = given.estimator if frozen else given
-        if hasattr(given, "score_samples") and self.kernel != "gaussian":
-            raise ValueError(
-                f"kernel={self.kernel!r} is for a bandwidth as kde: a "
-                f"{type(given).__name__} has its own"
-            )
-        if frozen:
-            try:
-                check_is_fitted(given)
-            except NotFittedError:
-                raise ValueError(
-                    "kde is a FrozenEstimator that is not fitted"
-                ) from None
-            return self._checked(given, X)
-        if not hasattr(given, "score_samples"):
-            bandwidth = "silverman" if given is None else given
-            given = KernelDensity(
-                bandwidth=bandwidth, kernel=self.kernel, device=self.device
-            )
-            return given.fit(X, sample_weight=sample_weight)
-        if isinstance(given, KernelDensity):
-            return clone(given).fit(X, sample_weight=sample_weight)
-        return self._checked(given, X)
-
-    def _checked(self, density, X):
-        """A density that must be fitted already."""
-        try:
-            check_is_fitted(density)
-        except NotFittedError:
-            raise ValueError(
-                f"kde={type(density).__name__} is not fitted: fit it first, and pass "
-                "FrozenEstimator(kde), of sklearn.frozen, which clones keep as it is"
-            ) from None
-        if density.n_features_in_ != X.shape[1]:
-            raise ValueError(
-                f"X has {X.shape[1]} columns, kde was fitted on "
-                f"{density.n_features_in_}"
-            )
-        names = [getattr(e, "feature_names_in_", None) for e in (self, density)]
-        if all(n is not None for n in names) and list(names[0]) != list(names[1]):
-            raise ValueError(
-                f"X has the columns {list(names[0])}, kde was fitted on "
-                f"{list(names[1])}"
-            )
-        return density
+    def _device(self, X, predicting=False):
+        """Where to compute, which follows the rows, or a sample in blocks."""
+        points = getattr(self.kde_, "_points", None)
+        arrays = (X, points) if is_dask(points) else (X,)
+        return choose_device(self.device, *arrays, predicting=predicting)
 
     def _store(self, field, whitening, kind):
         found, log_unit = self._found, self._log_unit

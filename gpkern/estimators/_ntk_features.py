@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .. import _device
-from .._device import is_cupy
+from .._device import is_cupy, is_dask
 from .._validation import is_extreme, is_sliceable, working_dtype
 from ..algorithms.sketches import Place, PolynomialSketch, Summed
 from ..algorithms.tangent_features import Network, RandomNetwork, nonnegative_series
@@ -26,6 +26,7 @@ from ..operator import KernelOperator
 from ._door import (
     ArrayKind,
     all_or_nothing,
+    by_blocks,
     check_fit_X,
     check_predict_X,
     choose_device,
@@ -140,13 +141,15 @@ class _NetworkFeatures(
         )
         return Summed(features, least, m, rng)
 
+    @by_blocks
     def transform(self, X):
         """Features of rows, block by block.
 
         Parameters
         ----------
         X : array-like or CSR matrix of shape (n, n_features)
-            Also arrays that are read in slices (HDF5, Zarr) or memory-mapped.
+            Also arrays that are read in slices (HDF5, Zarr) or memory-mapped, and Dask
+            arrays, for which the result is one, lazy.
 
         Returns
         -------
@@ -195,6 +198,8 @@ class _NetworkFeatures(
             if n > n_rows:
                 chosen = np.random.RandomState(0).choice(n, n_rows, replace=False)
                 X = _rows(X, np.sort(chosen), device)
+            elif is_dask(X):
+                X = _rows(X, np.arange(n), device)
             # In float64: the difference is that of the features, not of rounding.
             X = _dense(X[:], np.float64, device)
             F = self._features(X, Place(device.xp, X.dtype))
@@ -245,6 +250,10 @@ def _dense(rows, dtype, device):
 
 def _rows(X, chosen, device):
     """Some rows; one by one of data that can only be sliced."""
+    if is_dask(X):
+        from ..dask.arrays import take
+
+        return take(X, chosen)
     if is_sliceable(X):
         return np.concatenate([np.asarray(X[i : i + 1]) for i in chosen])
     return X[device.xp.asarray(chosen) if is_cupy(X) else chosen]

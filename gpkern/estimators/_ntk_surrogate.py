@@ -12,9 +12,10 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
-from .._device import is_cupy
-from ._door import all_or_nothing, check_weights, is_table, on_host
+from .._device import is_cupy, is_dask
+from ._door import all_or_nothing, by_blocks, check_weights, is_table, on_host
 from ._empirical_ntk import KINDS, EmpiricalNTK
+from ._gathered import gathered
 from ._kernel_logistic import KernelLogisticRegression
 from ._labels import encode
 from ._networks import (
@@ -177,7 +178,8 @@ class NTKSurrogateClassifier(KeepsNetwork, ClassifierMixin, BaseEstimator):
         X : array-like of shape (n_samples, n_features)
             The rows that the network was trained on, and whatever it takes: of modules
             also images of shape (n_samples, channels, height, width), of a `Pipeline` a
-            data frame with words in it.
+            data frame with words in it. The rows of a Dask array are gathered; methods
+            that have a result for each row return one for one, lazy.
         y : array-like of shape (n_samples,)
             Their labels, all of which the network knows.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -187,6 +189,8 @@ class NTKSurrogateClassifier(KeepsNetwork, ClassifierMixin, BaseEstimator):
         self
         """
         _check_columns(self, X, reset=True)
+        X = gathered(X, "their kernel matrix is in memory: pass some, X[::10]")
+        y = on_host(y) if is_dask(y) else y
         classes, codes = encode(y, X, self)
         self.kernel_ = EmpiricalNTK(
             self.estimator,
@@ -219,16 +223,19 @@ class NTKSurrogateClassifier(KeepsNetwork, ClassifierMixin, BaseEstimator):
         del self.model_.X_fit_  # the matrix
         return self
 
+    @by_blocks
     def decision_function(self, X):
         """Logits of the surrogate: see `KernelLogisticRegression`."""
         K = self._matrix(X)
         return self.model_.decision_function(K)
 
+    @by_blocks
     def predict_proba(self, X):
         """Probabilities of the classes, shape (n_samples, n_classes)."""
         K = self._matrix(X)
         return self.model_.predict_proba(K)
 
+    @by_blocks
     def predict(self, X):
         """Labels, shape (n_samples,)."""
         K = self._matrix(X)

@@ -133,8 +133,9 @@ class NystromKSDTest(TestMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
-            Independent rows, float32 or float64; the work is in float64.
+        X : array-like or dask.array.Array of shape (n, n_features)
+            Independent rows, float32 or float64; the work is in float64. More than
+            5,000 rows of a Dask array stay in their blocks.
         y : Ignored
         scores : array-like of shape (n, n_features), default=None
             Gradients of the log density at X, in the place of a target.
@@ -163,7 +164,14 @@ class NystromKSDTest(TestMixin, BaseEstimator):
         at.sort()
         self.landmark_indices_ = at
         statistic, replicates = nystrom_test(
-            base, points, given, at, self.n_resamples, device, rng
+            base,
+            points,
+            given,
+            at,
+            self.n_resamples,
+            device,
+            rng,
+            sample.score_scale,
         )
         p = resampling.p_value(statistic, replicates)
         return self._conclude(statistic, p, replicates)

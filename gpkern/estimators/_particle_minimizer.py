@@ -19,6 +19,7 @@ from ..kernels.program import Program
 from ..kernels.stein import BaseSlope
 from ._domains import REMEDY, DomainScore, columns_of, target_of
 from ._door import ArrayKind, all_or_nothing, check_fit_X, choose_device
+from ._gathered import gathered
 from ._parameters import AT_LEAST_ONE, RUN
 from ._testing import BASES
 
@@ -180,7 +181,8 @@ class ParticleMinimizer(CallbackSupportMixin, BaseEstimator):
             Without a target the sample that they are to stand for. With one the
             particles to start from; their median distance is the length scale, so
             that they should be spread about as widely as the density. None, with a
-            target: draws of a normal distribution with variance 1.
+            target: draws of a normal distribution with variance 1. The rows of a Dask
+            array are gathered.
         y : Ignored
         start : array-like of shape (n_particles, n_features), default=None
             Without a target: particles to start from. None: normal ones, with the
@@ -203,6 +205,7 @@ class ParticleMinimizer(CallbackSupportMixin, BaseEstimator):
             X = self._drawn(target, rng)
         kind = ArrayKind(X)
         rows = check_fit_X(self, X, sparse_ok=False, ensure_min_samples=2)
+        rows = gathered(rows, "each step takes all of them: pass some, X[::10]")
         device = choose_device(self.device, rows)
         xp, on_host = device.xp, not is_cupy(rows)
         rows = xp.asarray(device.put(rows), dtype=np.float64)

@@ -17,6 +17,7 @@ from ..algorithms.stein import stein_sums
 from ..targets import as_target
 from ..targets.base import like, to_numpy
 from ._door import all_or_nothing, choose_device
+from ._gathered import gathered
 from ._parameters import AT_LEAST_ONE
 from ._stein_sample import TARGET, read_sample
 from ._testing import (
@@ -29,6 +30,7 @@ from ._testing import (
     warn_if_dependent,
 )
 
+REMEDY = "the jumps take all of them: test a part of the rows, such as X[::10]"
 # Rows of a part of the sample.
 LEAST = 3
 CHAINS = (
@@ -205,8 +207,9 @@ class PerturbedKSDTest(TestMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
-            Independent rows.
+        X : array-like or dask.array.Array of shape (n, n_features)
+            Independent rows. Of a Dask array they are gathered for the jumps; sums over
+            pairs of more than 5,000 are made by the workers.
         y : Ignored
 
         Returns
@@ -229,14 +232,16 @@ class PerturbedKSDTest(TestMixin, BaseEstimator):
         sample = read_sample(self, X)
         if sample.has_chains:
             raise ValueError(f"X has an axis of chains; {CHAINS}")
-        warn_if_dependent(sample.points, CHAINS)
+        warn_if_dependent(sample.correlation, CHAINS)
         rng = check_random_state(self.random_state)
         device = choose_device(self.device, sample.points, sample.scores)
         self._check_resamples()
         density = _Density(sample.target, sample.points)
         rows, scores = (
-            np.asarray(to_numpy(a), np.float64) for a in (sample.points, sample.scores)
+            np.asarray(to_numpy(gathered(a, REMEDY)), np.float64)
+            for a in (sample.points, sample.scores)
         )
+        self._height = sample.height
         sets = self._sets(density, rows, scores, thetas, device, rng)
         return self._judge(sets, device, rng)
 
@@ -311,7 +316,12 @@ class PerturbedKSDTest(TestMixin, BaseEstimator):
 
     def _sums(self, points, scores, device, rng):
         """`PairSums` of rows, by a kernel with their own length scale."""
-        points, scores = device.put(points), device.put(scores)
+        if self._height is None:
+            points, scores = device.put(points), device.put(scores)
+        else:  # for workers
+            from ..dask.sample_rows import in_blocks
+
+            points, scores = (in_blocks(a, self._height) for a in (points, scores))
         kernels = bases_of(self.kernel, self.length_scale, False, points, rng)
         return stein_sums(points, scores, kernels, device)
 

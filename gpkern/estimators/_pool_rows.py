@@ -7,14 +7,17 @@ from scipy import sparse
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import _num_samples, validate_data
 
-from .._device import is_cupy
+from .._device import is_cupy, is_dask
 from .._validation import check_rows
 from ..algorithms.pool_rows import FeatureRows, KernelRows
 from ..kernels.resolve import resolve_kernel
 from ..operator import make_operator
 from ._door import check_fit_X, is_of_numbers, to_numpy_or_cupy
+from ._gathered import gathered
 from ._thinning_rows import check_kernel, in_memory
 
+# Where a Dask array does not fit in memory.
+POOL = "each choice takes all of them: choose from a random part of the rows"
 # Rules of distances alone, for which training rows are centres.
 CENTRES = ("lcmd", "maxdist", "kmeans++")
 
@@ -30,7 +33,7 @@ class RowsOfPool:
     def _read(self, X, X_train):
         """Rows to compare, checked, of pool and training set: X, or its features."""
         if is_of_numbers(X) or not self._has_own_features:
-            X = in_memory(check_fit_X(self, X, sparse_ok=False))
+            X = in_memory(gathered(check_fit_X(self, X, sparse_ok=False), POOL))
             X_train = None if X_train is None else self._training_rows(X_train)
         if not self._has_own_features:
             return X, X_train
@@ -42,7 +45,10 @@ class RowsOfPool:
 
     def _training_rows(self, X_train):
         """Checked, with the columns of the pool."""
-        train = to_numpy_or_cupy(X_train)
+        train = X_train
+        if is_dask(train):
+            train = gathered(check_rows(train, "X_train"), POOL, "X_train")
+        train = to_numpy_or_cupy(train)
         if hasattr(train, "iloc"):  # names and order of its columns
             validate_data(self, train, reset=False, skip_check_array=True)
         if sparse.issparse(train):

@@ -17,6 +17,7 @@ from .._device import is_cupy
 from ..algorithms.mirror_maps import MAPS, mirror_map
 from ._domains import DirichletTarget, DomainScore, columns_of, target_of
 from ._door import ArrayKind, all_or_nothing, check_fit_X, choose_device
+from ._gathered import gathered
 from ._parameters import AT_LEAST_ONE, RUN
 from ._stein_flow import SteinFlow, checked_particles
 from ._testing import BASES
@@ -232,7 +233,8 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
             Particles to start from, inside of the domain. None: draws of a normal
             distribution with variance 1, log-normal on the orthant, uniform on the
             cube, Dirichlet with alpha 2 on the simplex. Fewer steps are needed from
-            draws that are spread as widely as the density, or wider.
+            draws that are spread as widely as the density, or wider. The rows of a Dask
+            array are gathered.
         y : Ignored
 
         Returns
@@ -252,6 +254,7 @@ class SteinSampler(CallbackSupportMixin, BaseEstimator):
         X = self.samples_ if goes_on else self._start(X, target)
         kind = ArrayKind(X)
         points = check_fit_X(self, X, sparse_ok=False, ensure_min_samples=2)
+        points = gathered(points, "all particles move at once: pass fewer")
         device = choose_device(self.device, points)
         xp = device.xp
         mirror = mirror_map(self.domain, xp)

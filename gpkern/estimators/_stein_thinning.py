@@ -11,11 +11,18 @@ from sklearn.gaussian_process.kernels import RBF, Kernel
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._device import is_dask
 from ..algorithms import coresets, stein_thinning
 from ..kernels import InverseMultiquadric
 from ..operator import make_operator
 from ..targets import as_target
-from ._chains import check_gradients, read_draws, read_statistic, scores_of
+from ._chains import (
+    check_gradients,
+    gathered,
+    read_draws,
+    read_statistic,
+    scores_of,
+)
 from ._door import (
     ArrayKind,
     all_or_nothing,
@@ -24,7 +31,7 @@ from ._door import (
     to_numpy_or_cupy,
 )
 from ._parameters import RUN
-from ._thinning_rows import rows_of, size_of
+from ._thinning_rows import rows_of, size_of, whole
 
 BASES = {"imq": InverseMultiquadric, "rbf": RBF}
 
@@ -206,6 +213,8 @@ class SteinThinning(BaseEstimator):
             The draws; also an xarray Dataset, or ArviZ's InferenceData or DataTree.
             Their variables become columns, one after another. With gradients that the
             sampler has stored, the draws are the unconstrained ones, if there are any.
+            A dask.array.Array or Dask DataFrame is gathered, with its scores: both must
+            fit in memory, as each choice is of all draws. Workers call the target.
         y : Ignored
         scores : array-like of the shape of X, Dataset, str or list of str, default=None
             Gradients of the log density by the coordinates of X: of the log density,
@@ -234,10 +243,14 @@ class SteinThinning(BaseEstimator):
         draws = read_draws(X, scores, target)
         kind = ArrayKind(X)
         points = check_fit_X(self, draws.points, sparse_ok=False)
-        scores = scores_of(draws, points, target, kind)
+        if is_dask(points):
+            draws = gathered(draws, points, target)
+            points, scores = draws.points, draws.scores
+        else:
+            scores = scores_of(draws, points, target, kind)
         size = size_of(self.n_samples, points.shape[0])
-        second = read_statistic(X, second_derivatives, "second_derivatives")
-        log_density = read_statistic(X, log_density, "log_density", axes=2)
+        second = whole(read_statistic(X, second_derivatives, "second_derivatives"))
+        log_density = whole(read_statistic(X, log_density, "log_density", axes=2))
         device = choose_device(self.device, points, scores, second, log_density)
         operator, scale = self._operator(points, scores, device)
         penalty = self._penalty(points, second, scale, device)
@@ -273,6 +286,7 @@ class SteinThinning(BaseEstimator):
         Returns
         -------
         X : array of shape (n_samples, n_features)
+            Of a Dask array one too, which is lazy.
         y : array of shape (n_samples, ...), where it was given
         """
         self.fit(
@@ -283,10 +297,14 @@ class SteinThinning(BaseEstimator):
         )
         points = read_draws(X, scores, self.target).points
         rows = to_numpy_or_cupy(self.sample_indices_)
-        X = ArrayKind(X).out(rows_of(to_numpy_or_cupy(points), rows))
-        if y is None:
-            return X
-        return X, ArrayKind(y).out(rows_of(to_numpy_or_cupy(y), rows))
+
+        def chosen(array):
+            if is_dask(array):
+                return rows_of(array, rows)
+            return rows_of(to_numpy_or_cupy(array), rows)
+
+        X = ArrayKind(X).out(chosen(points))
+        return X if y is None else (X, ArrayKind(y).out(chosen(y)))
 
     def _operator(self, points, scores, device):
         """Stein kernel of the standardised draws, and their scale; sets `kernel_`."""

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.gaussian_process.kernels import RBF, Kernel
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._device import is_dask
 from ..algorithms import resampling
 from ..kernels import InverseMultiquadric, median_distance, resolve_kernel
 from ._parameters import RUN
@@ -133,7 +134,7 @@ def _is_finite(null):
     return not isinstance(null, np.ndarray) or bool(np.isfinite(null).all())
 
 
-def check_sample(points, least=3):
+def check_sample(points, least=3, are_equal=None):
     """An error for samples of which no test can say anything.
 
     Parameters
@@ -141,11 +142,15 @@ def check_sample(points, least=3):
     points : array of shape (n, d)
     least : int
         Rows.
+    are_equal : bool, default=None
+        Whether the rows are, where that is known.
     """
     n = len(points)
     if n < least:
         raise ValueError(f"n_samples={n}: the test needs at least {least} rows of X")
-    if bool((points == points[:1]).all()):
+    if are_equal is None:
+        are_equal = bool((points == points[:1]).all())
+    if are_equal:
         raise ValueError(
             "all rows of X are equal: there is nothing to test, and no length scale "
             "(a chain that never moved?)"
@@ -235,14 +240,24 @@ def default_scales(points, name=None):
     the number of columns, here in units of the columns' spread.
     """
     d = points.shape[1]
-    some = points[:: max(1, len(points) // LARGEST_ROWS)]
-    some = np.asarray(some.get() if hasattr(some, "get") else some, dtype=np.float64)
+    some = some_rows(points)
     from scipy.spatial.distance import pdist
 
     unit = float(np.sqrt(some.var(axis=0).mean()))
     unit = unit if unit > 0 else median_distance(points)
     ratio = max(float(pdist(some).max(initial=0.0)) / unit, 2.0)
     return (unit / d * ratio ** (np.arange(N_SCALES) / (N_SCALES - 1))).tolist()
+
+
+def some_rows(points):
+    """About 500 evenly spaced rows, on the host, float64."""
+    step = max(1, len(points) // LARGEST_ROWS)
+    if is_dask(points):
+        from ..dask.arrays import take
+
+        return take(points, np.arange(0, len(points), step)).astype(np.float64)
+    some = points[::step]
+    return np.asarray(some.get() if hasattr(some, "get") else some, dtype=np.float64)
 
 
 def length_scales_of(kernels):
@@ -261,6 +276,13 @@ def correlation_of_rows(points):
     lag = (X[1:] * X[:-1]).sum(axis=0)
     moves = scale > 0
     rho = float((lag[moves] / scale[moves]).max()) if bool(moves.any()) else 0.0
+    return if_visible(rho, n)
+
+
+def if_visible(rho, n):
+    """A correlation of n successive rows; None where chance may have made it."""
+    if n < LEAST_ROWS:
+        return None
     return rho if rho > max(VISIBLE, 5.0 / np.sqrt(n)) else None
 
 
@@ -302,9 +324,15 @@ def warn_if_slow(time, n_draws):
         )
 
 
-def warn_if_dependent(points, remedy):
-    """Warn where successive rows are visibly alike, as those of a chain."""
-    rho = correlation_of_rows(points)
+def warn_if_dependent(rho, remedy):
+    """Warn where successive rows are visibly alike, as those of a chain.
+
+    Parameters
+    ----------
+    rho : float or None
+        Of `correlation_of_rows`.
+    remedy : str
+    """
     if rho is not None:
         warnings.warn(
             f"successive rows of X correlate ({rho:.2f}), as draws of a chain do: the "

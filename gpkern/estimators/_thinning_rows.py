@@ -15,9 +15,10 @@ from sklearn.gaussian_process.kernels import (
     RationalQuadratic,
 )
 
-from .._device import is_cupy
+from .._device import is_cupy, is_dask
 from .._validation import is_sliceable
 from ..algorithms import coresets, thinning
+from ..algorithms.mean_distance import drawn
 from ..algorithms.thinning import Embedding, Thinning
 from ..kernels import InverseMultiquadric, Sinc, SupervisedKernel, power_kernel
 from ..kernels.expr import nodes
@@ -103,7 +104,7 @@ def check_kernel(operator, random_state):
         definite on them.
     """
     n = operator.shape[0]
-    few = random_state.choice(n, min(n, CHECKED_ROWS), replace=False)
+    few = drawn(operator, min(n, CHECKED_ROWS), None, random_state, replace=False)
     few = coresets.take_rows(operator, np.sort(few))
     K = operator.device.get(operator.with_samples(few, few).to_dense())
     name = f"kernel={operator.kernel}"
@@ -119,8 +120,36 @@ def check_kernel(operator, random_state):
         )
 
 
+def of_positive_weight(X, weights, device):
+    """Rows of a weight above 0, their numbers, and their weights, of sum 1.
+
+    Numbers are None where all rows are meant, and weights where they are equal.
+    """
+    if is_dask(X):
+        from ..dask.weighted import positive
+
+        return positive(X, weights)
+    if weights is None:
+        return X, None, None
+    rows = np.flatnonzero(weights > 0)
+    return taken(X, rows, device), rows, weights[rows] / weights[rows].sum()
+
+
+def whole(array):
+    """A result, computed where it is Dask's."""
+    if not is_dask(array):
+        return array
+    from ..dask.compute import gather
+
+    return gather(array)
+
+
 def rows_of(array, rows):
-    """Rows of an array of any library, a data frame or a list."""
+    """Rows of an array of any library, a data frame or a list; Dask's lazily."""
+    if is_dask(array):
+        from ..dask.arrays import from_frame
+
+        return from_frame(array)[rows]
     rows = to_numpy_or_cupy(rows)
     if is_cupy(rows) and not is_cupy(array):
         rows = rows.get()
@@ -147,6 +176,10 @@ class RowsAndKernels:
         y = check_targets(y, X, self)
         self._flat_targets = y.ndim == 1
         y = y.reshape(len(y), -1)
+        if is_dask(X):
+            from ..dask.weighted import beside
+
+            return beside(X, y)
         xp = device.xp if is_cupy(X) else np
         y = xp.asarray(device.get(y), dtype=np.float64)
         return xp.concatenate([X.astype(np.float64), y], axis=1)
@@ -157,8 +190,8 @@ class RowsAndKernels:
         kernel, offset = self._kernel(rows[:, :d], random_state), None
         if self.y_kernel is not None:
             y = rows[:, d:]
-            mean = y.mean(axis=0)
-            spread = float(((y - mean) ** 2).sum(axis=1).mean()) ** 0.5
+            mean = whole(y.mean(axis=0))
+            spread = float(whole(((y - mean) ** 2).sum(axis=1).mean())) ** 0.5
             mean = mean.get() if is_cupy(mean) else mean
             offset = np.concatenate([np.zeros(d), mean])
             kernel = SupervisedKernel(
@@ -285,5 +318,11 @@ def in_memory(X):
 
 
 def taken(X, rows, device):
-    """Some rows of X, which may be on the device or on the host."""
+    """Some rows of X, which may be on the device, on the host or in Dask's blocks."""
+    if is_dask(X):
+        from ..dask.arrays import take
+
+        # A row may be wanted more than once.
+        rows, place = np.unique(rows, return_inverse=True)
+        return take(X, rows)[place]
     return X[device.xp.asarray(rows) if is_cupy(X) else rows]

@@ -8,7 +8,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .._device import select
+from .._device import is_dask, select
 from ..algorithms import thinning
 from ..algorithms.mean_distance import random_distance
 from ..algorithms.stream import Stream
@@ -20,6 +20,7 @@ from ._door import (
     check_weights,
     choose_device,
 )
+from ._thinning_blocks import parts
 from ._thinning_rows import Chosen, in_memory, size_of
 
 # Attributes of what is chosen from a stream.
@@ -58,8 +59,9 @@ class Streaming:
 
         Parameters
         ----------
-        X : array-like of shape (n, n_features)
-            Any number of rows.
+        X : array-like or dask.array.Array of shape (n, n_features)
+            Any number of rows. The blocks of a Dask array are gathered and taken in
+            one after another.
         y : array-like of shape (n,) or (n, n_targets), default=None
             Targets, for `y_kernel`; otherwise ignored.
         sample_weight : array-like of shape (n,), default=None
@@ -81,6 +83,10 @@ class Streaming:
         (20000, (100, 2))
         """
         self._validate_params()
+        if is_dask(X):
+            for part in parts(X, y, sample_weight):
+                self.partial_fit(*part)
+            return self
         old = self.__dict__.get("_stream")
         stream = self._new_stream() if old is None else old.copy()
         begun = self.__dict__.get("_begun", self._comparison())
