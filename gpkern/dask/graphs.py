@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import string
+from uuid import uuid4
 
 import dask
 import dask.array as da
 import numpy as np
+from dask.highlevelgraph import HighLevelGraph
+from dask.layers import ArrayBlockwiseDep
 
 from .compute import gather
 
@@ -14,20 +17,39 @@ from .compute import gather
 WIDTH = 8
 
 
-def places(X):
+class Places(ArrayBlockwiseDep):
     """Of each block its number, its first row and the one after its last.
 
-    As one more argument it says what block a task is given.
+    As one more argument, of index "i", it says what block a task is given, as an array
+    of shape (1, 3), and takes no task of its own.
 
-    Returns
-    -------
-    dask.array.Array of shape (n_blocks, 3)
+    Parameters
+    ----------
+    lengths : tuple of int
+        Of the blocks.
     """
-    ends = np.cumsum(X.chunks[0], dtype=np.int64)
-    first = np.concatenate([[0], ends[:-1]])
-    numbers = np.arange(len(ends))
-    table = np.stack([numbers, first, ends], axis=1)
-    return da.from_array(table, chunks=(1, 3), name=False)
+
+    def __init__(self, lengths):
+        super().__init__((lengths,))
+        self.ends = np.cumsum(lengths, dtype=np.int64)
+
+    def __getitem__(self, index):
+        number, last = index[0], self.ends[index[0]]
+        return np.array([[number, last - self.chunks[0][number], last]])
+
+    def __dask_tokenize__(self):
+        return type(self).__name__, self.chunks
+
+
+def places(X):
+    """`Places` of the blocks of rows of an array."""
+    return Places(X.chunks[0])
+
+
+def table_of(X):
+    """The same of all blocks, shape (n_blocks, 3)."""
+    found = places(X)
+    return np.concatenate([found[(k,)] for k in range(len(found.ends))])
 
 
 def over_blocks(function, X, *arrays, shape, dtype, **held):
@@ -90,19 +112,25 @@ def total_over_blocks(function, X, *arrays, **held):
         meta=np.empty(0, object),
         **held,
     )
-    total = da.reduction(
-        parts,
-        chunk=_same,
-        combine=_add,
-        aggregate=_add,
-        axis=0,
-        concatenate=False,
-        split_every=WIDTH,
-        dtype=object,
-        meta=np.empty((), object),
-    )
+    total = _tree(parts)
     sources = [a for a in (X, *arrays) if a is not None]
     return gather(total, *sources).value
+
+
+def _tree(parts):
+    """The sum of the blocks of a one-dimensional array, added up in a tree."""
+    name = f"sum-{uuid4().hex}"
+    keys, layer, height = [(parts.name, k) for k in range(len(parts))], {}, 0
+    while len(keys) > 1 or not height:
+        groups = [keys[a : a + WIDTH] for a in range(0, len(keys), WIDTH)]
+        keys = [(f"part-{name}", height, k) for k in range(len(groups))]
+        keys = [(name,)] if len(groups) == 1 else keys
+        layer.update(
+            (key, (_add_all, group)) for key, group in zip(keys, groups, strict=True)
+        )
+        height += 1
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[parts])
+    return da.Array(graph, name, (), dtype=object, meta=np.empty((), object))
 
 
 def delayed_blocks(X):
@@ -120,12 +148,15 @@ def total_of(tasks, *sources):
 
 
 def _add_all(parts):
-    return _add(parts, None, None)
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
 
 
 def _pairs(X, arrays):
     """Arguments of `da.blockwise`: arrays, and what their axes are called."""
-    out = [X, "ix"[: X.ndim], places(X), "ip"]
+    out = [X, "ix"[: X.ndim], places(X), "i"]
     for k, array in enumerate(arrays):
         if array is None:
             out += [None, None]
@@ -143,18 +174,3 @@ def _meta(X, ndim, dtype):
 
         return cupy.empty((0,) * ndim, dtype)
     return np.empty((0,) * ndim, dtype)
-
-
-def _same(part, axis, keepdims):
-    return part
-
-
-def _add(parts, axis, keepdims):
-    """Sums of nested lists of parts, in their order."""
-    if not isinstance(parts, list):
-        return parts
-    total = None
-    for part in parts:
-        part = _add(part, axis, keepdims)
-        total = part if total is None else total + part
-    return total

@@ -12,7 +12,7 @@ from .._device import is_dask
 from . import work
 from .arrays import aligned
 from .compute import everywhere, gather, literal
-from .graphs import delayed_blocks, places, total_of
+from .graphs import delayed_blocks, places, table_of, total_of
 
 
 def products(operator, rows, columns, V):
@@ -29,8 +29,8 @@ def products(operator, rows, columns, V):
     parts = da.blockwise(
         work.pair,
         "ijc",
-        *(rows, "ix", places(rows), "ip"),
-        *(columns, "jx", places(columns), "jp"),
+        *(rows, "ix", places(rows), "i"),
+        *(columns, "jx", places(columns), "j"),
         *(V, "jc"),
         adjust_chunks={"j": 1},
         concatenate=True,
@@ -73,14 +73,14 @@ def merged(operator, arguments, merge, *, method, shape, dtype):
     first, out = (None, None, None, None), "j"
     new_axes = dict(zip(trailing, shape, strict=True))
     if is_dask(rows):
-        first, out = (rows, "ix", places(rows), "ip"), "ji"
+        first, out = (rows, "ix", places(rows), "i"), "ji"
     else:
         out, new_axes = "jr", {"r": len(rows), **new_axes}
     parts = da.blockwise(
         work.of_pair,
         out + trailing,
         *first,
-        *(columns, "jx", places(columns), "jp"),
+        *(columns, "jx", places(columns), "j"),
         *given,
         new_axes=new_axes,
         adjust_chunks={"j": 1},
@@ -123,7 +123,7 @@ def forms(operator, R, kernels):
     ndarray of shape (len(kernels), b), float64
     """
     X = operator.X
-    table = np.asarray(places(X))
+    table = table_of(X)
     blocks = delayed_blocks(X)
     if hasattr(R, "rows"):
         signs = everywhere(R)

@@ -93,7 +93,7 @@ def _without_the_others(array, weights, counts):
     out = da.blockwise(
         _positive_rows,
         axes,
-        *(array, axes, weights, "i", places(array), "ip"),
+        *(array, axes, weights, "i", places(array), "i"),
         adjust_chunks={"i": tuple(int(c) for c in counts)},
         concatenate=True,
         align_arrays=False,

@@ -80,7 +80,7 @@ def parts(X, y, sample_weight):
     """
     from ..dask.arrays import aligned, check_blocks
     from ..dask.compute import gather
-    from ..dask.graphs import places
+    from ..dask.graphs import table_of
     from ..dask.work import on_block, on_host
 
     frame = X._meta if hasattr(X, "columns") else None
@@ -90,7 +90,7 @@ def parts(X, y, sample_weight):
         name: array if array is None or np.ndim(array) == 0 else aligned(array, X, name)
         for name, array in others.items()
     }
-    table = np.asarray(places(X))
+    table = table_of(X)
     for i in range(X.numblocks[0]):
         rows = on_host(gather(X.blocks[i], X))
         with on_block(table[i : i + 1]):

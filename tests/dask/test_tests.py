@@ -69,6 +69,17 @@ def assert_same(found, expected, rtol=1e-10):
 # ----------------------------------------------------------------------------- KSDTest
 
 
+def name_of(value):
+    """Of a test for its id: no addresses of its target, which differ between runs."""
+    name = type(value).__name__
+    if not hasattr(value, "get_params"):
+        return str(value)
+    own = value.get_params(deep=False)
+    return f"{name}-" + "-".join(
+        f"{k}={v}" for k, v in own.items() if isinstance(v, (str, int, bool))
+    )
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -77,7 +88,7 @@ def assert_same(found, expected, rtol=1e-10):
         {"statistic": "v", "kernel": "rbf"},
         {"aggregate": True, "length_scale": [0.3, 1.0, 3.0]},
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_ksd(X, scheduler, options):
     expected = KSDTest(NORMAL, **COMMON, **options).fit(X)
@@ -267,7 +278,7 @@ def test_equal_rows(threads):
         FSSDTest(NORMAL, locations=[[0.0, 1.0]], kernel="imq", **COMMON),
         LinearKSDTest(NORMAL, random_state=0),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_in_linear_time(X, scheduler, test):
     expected, found = pickle.loads(pickle.dumps(test)).fit(X), test.fit(blocks(X))
@@ -309,7 +320,7 @@ def test_perturbed(threads, method):
         {"aggregate": True, "length_scale": [0.5, 2.0]},
         {"kernel": [RBF(1.0), RBF(3.0)], "aggregate": True},
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_mmd(X, Y, threads, options):
     expected = MMDTest(**COMMON, **options).fit(X, Y)
