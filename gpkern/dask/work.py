@@ -17,9 +17,11 @@ from ..operator import make_operator
 from ..reductions import added
 from .compute import BlockError
 
-# Rows of a block that are prepared at a time, and kernel values that are held, as
-# shares of the memory that a task may use.
-OF_ROWS, OF_WORKER = 1 / 32, 1 / 8
+# Bytes of a block's rows that are prepared at a time: on a CPU as many as its caches
+# hold, so that they are still there when they are multiplied.
+PREPARED = {"cpu": 4 << 20, "cuda": 256 << 20}
+# Kernel values that are held, as a share of the memory that a task may use.
+OF_WORKER = 1 / 8
 
 
 @dataclass
@@ -80,8 +82,9 @@ class Held:
 
     def cuts(self, rows):
         """Slices of a block, little enough to prepare."""
+        name = _device.select(self.where, rows).name.partition(":")[0]
         row = max(1, rows.shape[1] * np.dtype(self.dtype).itemsize)
-        height = max(256, int(OF_ROWS * min(self.budget, task_bytes()) / row))
+        height = max(256, PREPARED[name] // row)
         n = rows.shape[0]
         return [slice(a, min(a + height, n)) for a in range(0, n, height)]
 
@@ -272,7 +275,7 @@ def form(rows, columns, place, other, R, S, held, kernels):
     with on_block(place), on_block(other):
         rows, columns, total = check_rows(rows), check_rows(columns), 0.0
         is_one = place[0, 0] == other[0, 0]
-        height = int(OF_ROWS * min(held.budget, task_bytes()) / (8 * R.shape[1]))
+        height = max(256, PREPARED["cpu"] // (8 * R.shape[1]))
         for i in range(0, len(rows), max(256, height)):
             a = slice(i, min(i + max(256, height), len(rows)))
             left = _multipliers(R, place, a)
