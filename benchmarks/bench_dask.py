@@ -4,9 +4,9 @@
     python benchmarks/bench_dask.py --parts scaling
 
 - scaling: ``KernelRidge(solver="pcg")`` of 400,000 rows held by the workers, 2,000
-  centers, in memory on one thread, on one worker and on two, each of one thread; medians
-  of rounds. Errors are those of predictions against a fit in float64 in memory. Dask's
-  sampling profiler is off, which takes some per cent of a core for each worker.
+  centers, in memory on one thread, on one worker and on two, each of one thread;
+  medians of rounds. Errors are those of predictions against a fit in float64 in memory.
+  Dask's sampling profiler is off, which takes some per cent of a core for each worker.
 - limit: 20,000,000 rows of 20 float32 columns in Zarr (1.6 GB), 1,000 centers, two
   workers that are killed at 1 GB.
 - faults: a worker killed three times during a fit.
@@ -107,8 +107,7 @@ def scaling():
             fit("in memory", X, y)
         for count in (1, 2):
             with workers(count) as (client, _):
-                lazy = [da.from_array(a, chunks=(BLOCK, *a.shape[1:])) for a in (X, y)]
-                lazy = client.persist(lazy)
+                lazy = client.persist(lazy_rows(N, D, BLOCK))
                 wait(lazy)
                 ridge(N, P, D, max_iter=1).fit(*lazy)  # loads what is compiled
                 for _ in range(2):
