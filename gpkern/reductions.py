@@ -436,7 +436,8 @@ class Reductions:
         -------
         array, or tuple of arrays
         """
-        total = None
+        total, xp = None, self.device.xp
+        arrays = [None if a is None else xp.asarray(a) for a in arrays]
         for cut, block in self.blocks():
             parts = (None if a is None else a[cut] for a in arrays)
             total = added(total, function(self.device, block, *parts))
