@@ -20,6 +20,8 @@ from .compute import BlockError
 # Bytes of a block's rows that are prepared at a time: on a CPU as many as its caches
 # hold, so that they are still there when they are multiplied.
 PREPARED = {"cpu": 4 << 20, "cuda": 256 << 20}
+# Bytes of multipliers of rows that are made at a time.
+MULTIPLIERS = 64 << 20
 # Kernel values that are held, as a share of the memory that a task may use.
 OF_WORKER = 1 / 8
 
@@ -275,7 +277,7 @@ def form(rows, columns, place, other, R, S, held, kernels):
     with on_block(place), on_block(other):
         rows, columns, total = check_rows(rows), check_rows(columns), 0.0
         is_one = place[0, 0] == other[0, 0]
-        height = max(256, PREPARED["cpu"] // (8 * R.shape[1]))
+        height = max(256, MULTIPLIERS // (8 * R.shape[1]))
         for i in range(0, len(rows), max(256, height)):
             a = slice(i, min(i + max(256, height), len(rows)))
             left = _multipliers(R, place, a)

@@ -2,8 +2,11 @@
 
 import pytest
 
-dask = pytest.importorskip("dask")
-distributed = pytest.importorskip("distributed")
+try:
+    import dask
+    import distributed
+except ImportError:  # the tests that need them are skipped
+    dask = distributed = None
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +29,7 @@ def client(cluster):
         yield client
 
 
-@pytest.fixture(params=["threads", "client"])
+@pytest.fixture(params=["threads", pytest.param("client", marks=pytest.mark.slow)])
 def scheduler(request):
     """All graphs of a test by threads of this process, and on a cluster."""
     if request.param == "threads":

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from gpkern import KernelLogisticRegression, KernelOperator, KernelRidge
+from gpkern import (
+    KernelDensity,
+    KernelLogisticRegression,
+    KernelOperator,
+    KernelRidge,
+    KernelThinning,
+    KSDTest,
+)
 from gpkern.kernels import Matern
 
 dask = pytest.importorskip("dask")
@@ -79,6 +86,29 @@ def test_blocks_of_cupy_arrays(client):
     np.testing.assert_allclose(
         found.get(), clone(model).fit(X, y).predict(X), atol=5e-3
     )
+
+
+def test_sums_over_pairs_of_blocks(client):
+    from scipy import stats
+
+    X = np.random.default_rng(0).normal(size=(6000, 2))
+    options = {"n_resamples": 200, "random_state": 0}
+    target = stats.multivariate_normal(np.zeros(2))
+    plain = KSDTest(target, **options).fit(X)
+    found = KSDTest(target, device="cuda", **options).fit(blocks(X, 1700))
+    assert found.statistic_ == pytest.approx(plain.statistic_, rel=1e-8)
+    assert found.pvalue_ == pytest.approx(plain.pvalue_, abs=0.02)
+
+
+def test_densities_and_coresets(client):
+    X, _ = rows(30_000, 2)
+    density = KernelDensity(bandwidth=0.3, device="cuda").fit(blocks(X))
+    plain = KernelDensity(bandwidth=0.3).fit(X)
+    np.testing.assert_allclose(
+        density.score_samples(X[:100]), plain.score_samples(X[:100]), atol=1e-4
+    )
+    thinning = KernelThinning(100, device="cuda", random_state=0).fit(blocks(X))
+    assert thinning.mmd_ < 0.1 * thinning.mmd_iid_
 
 
 def test_classes(client):

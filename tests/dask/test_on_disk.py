@@ -120,6 +120,7 @@ def test_memory_does_not_grow_with_the_rows(model):
     assert many < few + 100, (few, many)
 
 
+@pytest.mark.slow
 def test_eigenpro_reads_slices_too(rows, tmp_path):
     zarr = pytest.importorskip("zarr")
     X, y = rows

@@ -187,6 +187,7 @@ def test_eigenpro_with_all_rows_as_centers_is_that_of_arrays_in_memory():
     np.testing.assert_allclose(model.predict(X), plain.predict(X), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_eigenpro_classifier():
     X, y, _ = make_data(12_000)
     y = labels_of(y, ["low", "mid", "top"])

@@ -407,7 +407,7 @@ def test_parts_of_blocks(X, threads, monkeypatch):
     from gpkern.dask import work
 
     X = np.random.default_rng(0).normal(size=(700, 2))
-    monkeypatch.setattr(work, "OF_ROWS", 1e-9)  # the least height, 256 rows
+    monkeypatch.setattr(work, "MULTIPLIERS", 1)  # the least height, 256 rows
     expected = KSDTest(NORMAL, null="multinomial", **COMMON).fit(X)
     found = KSDTest(NORMAL, null="multinomial", **COMMON).fit(blocks(X, (600, 100)))
     assert_same(found, expected)

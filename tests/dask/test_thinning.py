@@ -115,6 +115,7 @@ def late(block, block_info=None):
     return block
 
 
+@pytest.mark.slow
 def test_result_is_of_the_data_alone(X, client):
     def rows(X, **options):
         return thin(refine=1, compute_mmd=False, **options).fit(X).sample_indices_
