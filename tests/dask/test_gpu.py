@@ -101,7 +101,7 @@ def test_sums_over_pairs_of_blocks(client):
 
 
 def test_densities_and_coresets(client):
-    X, _ = rows(30_000, 2)
+    X = rows(30_000, 3)[0][:, :2]
     density = KernelDensity(bandwidth=0.3, device="cuda").fit(blocks(X))
     plain = KernelDensity(bandwidth=0.3).fit(X)
     np.testing.assert_allclose(
