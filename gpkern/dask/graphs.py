@@ -168,9 +168,5 @@ def _pairs(X, arrays):
 
 def _meta(X, ndim, dtype):
     """An empty array of the kind that the blocks are."""
-    kind = type(X._meta).__module__.split(".")[0]
-    if kind == "cupy":
-        import cupy
-
-        return cupy.empty((0,) * ndim, dtype)
-    return np.empty((0,) * ndim, dtype)
+    # Of CuPy's arrays NumPy's functions are CuPy's own.
+    return np.empty_like(X._meta, shape=(0,) * ndim, dtype=dtype)

@@ -8,7 +8,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from .._device import is_cupy
+from .. import _device
 from .._validation import check_rows, working_dtype
 from .arrays import aligned, check_blocks, collect
 from .compute import gather, literal
@@ -203,9 +203,7 @@ def _scored(rows, place, target):
 
 
 def _side_by_side(rows, place, scores):
-    xp = np
-    if is_cupy(rows):
-        import cupy as xp
+    xp = _device.select(None, rows).xp
     return xp.concatenate([xp.asarray(a, np.float64) for a in (rows, scores)], axis=1)
 
 

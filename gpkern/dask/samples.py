@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.random import sample_without_replacement
 
-from .._device import is_cupy
+from .. import _device
 from .._validation import check_rows
 from ..algorithms import bandwidth as rules
 from ..algorithms.whitening import Whitening
@@ -112,10 +112,8 @@ def whitened(X, whitening, dtype, farthest=np.inf):
 
 def _whitened(rows, place, whitening, kind, farthest):
     with on_block(place):
-        rows, xp = check_rows(rows).astype(kind), np
-        if is_cupy(rows):
-            import cupy as xp
-        rows = whitening.into(rows, xp)
+        rows = check_rows(rows).astype(kind)
+        rows = whitening.into(rows, _device.select(None, rows).xp)
         size = float(abs(rows).max())
         if size > farthest:
             raise ValueError(

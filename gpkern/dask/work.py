@@ -200,9 +200,7 @@ def _added(parts):
 def _stacked(rows, parts):
     """Parts of a result, put together, in the type of array that the rows have."""
     if is_cupy(rows):
-        import cupy
-
-        return cupy.concatenate(parts)
+        return np.concatenate(parts)  # by CuPy, as they are its arrays
     return np.concatenate([on_host(part) for part in parts])
 
 
